@@ -1,0 +1,27 @@
+/* timeouts - which silence is too long, for whom, and what RFC 5321 section 4.5.3.2 grants.
+ * Pure functions over policy_settings. Threads: none. Time: microseconds. */
+#ifndef SMTPWITNESS_CORE_POLICY_TIMEOUTS_H
+#define SMTPWITNESS_CORE_POLICY_TIMEOUTS_H
+
+#include <stdint.h>
+
+#include "core/base/phase.h"
+#include "core/base/side.h"
+#include "core/policy/policy_settings.h"
+
+/* RFC 5321 4.5.3.2: how long the other side must be willing to wait for the side that owes in this phase.
+ * 0 = the RFC names no number (treated as 5 min by rfc5321_patience_us). */
+uint64_t rfc5321_patience_us(enum phase phase, enum side owed_by);
+
+/* Timeouts in force for a session: the first [source] that contains the client, else the first [server] that
+ * contains the server, else the defaults. Never NULL; borrowed from `settings`. */
+const struct policy_timeouts *policy_timeouts_for(const struct policy_settings *settings,
+                                                  const struct address *client, const struct address *server);
+const struct policy_limits *policy_limits_for(const struct policy_settings *settings,
+                                              const struct address *client, const struct address *server,
+                                              const struct policy_override **source);
+
+/* The silence allowed in `phase`; 0 = none set. Idle (client's turn between mails) uses idle_us. */
+uint64_t policy_silence_us(const struct policy_timeouts *timeouts, enum phase phase);
+
+#endif

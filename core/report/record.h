@@ -1,0 +1,70 @@
+/* record - everything one line says about a session: `verdict`, `stall` or `refusal`.
+ * Plain data, built by core/session (or by a mode for its refusals), encoded by logfmt.c and json.c from one list
+ * of fields (record_fields.c), so that both have the same names in the same order.
+ * Owns: nothing; the two text pointers are borrowed during encoding. Threads: none. */
+#ifndef SMTPWITNESS_CORE_REPORT_RECORD_H
+#define SMTPWITNESS_CORE_REPORT_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/address.h"
+#include "core/base/attributes.h"
+#include "core/fault/evidence.h"
+#include "core/fault/ledger.h"
+#include "core/fault/verdict.h"
+#include "core/policy/limiter.h"
+
+enum record_kind {
+    RECORD_VERDICT = 0,
+    RECORD_STALL,
+    RECORD_REFUSAL,
+};
+
+enum record_mode {
+    RECORD_PROXY = 0,
+    RECORD_NFQ,
+    RECORD_REPLAY,
+};
+
+enum record_tls {
+    RECORD_TLS_NO = 0,
+    RECORD_TLS_STARTTLS,
+    RECORD_TLS_IMPLICIT,
+};
+
+struct record {
+    enum record_kind kind;
+    enum record_mode mode;
+    char session_id[32]; /* "7f3a-12" */
+    struct verdict verdict;
+    struct address client, server;
+    int64_t start_unix_ms; /* wall clock at the opening, UTC */
+    uint64_t duration_us;
+    uint32_t mails_ok, mails_total, rcpts_ok, rcpts_total, commands_ok, commands_total;
+    uint64_t octets_client, octets_server; /* bytes-client: sent by the client; bytes-server: by the server */
+    uint64_t announced_size;
+    struct limiter_counts counts; /* concurrent, concurrent-peak, concurrent-limit */
+    uint32_t server_limit_seen;   /* concurrent-limit when the server's own limit was observed; 0 = not */
+    enum record_tls tls;
+    bool duplicate; /* the mail was accepted but the client cannot know */
+    struct ledger ledger;
+    bool ledger_valid;
+    struct leg_evidence legs[SIDE_PAIR];
+    const char *reply;      /* raw, may be NULL */
+    const char *limit_name; /* refusal: "per-source" ...; may be NULL */
+};
+
+#define RECORD_LINE_OCTETS 2048 /* the longest line; longer values are cut, with "..." */
+
+/* Writes one line without a newline, NUL-terminated, at most RECORD_LINE_OCTETS octets with its NUL; returns its
+ * length. Peer octets are escaped: logfmt values with blanks, quotes, '=' or non-printables are quoted, with \" \\
+ * \r \n \t \xNN inside; JSON strings per RFC 8259 with \u00NN for every octet that is not printable ASCII. */
+size_t record_to_logfmt(const struct record *record, char line[RECORD_LINE_OCTETS]);
+size_t record_to_json(const struct record *record, char line[RECORD_LINE_OCTETS]);
+
+const char *
+limiter_limit_name(enum limiter_limit limit); /* "per-source", "total", "percent-of-remaining", "rate" */
+
+#endif

@@ -1,0 +1,180 @@
+/* dialogue - follows one SMTP session from both sides (RFC 5321; PIPELINING RFC 2920, CHUNKING RFC 3030,
+ * STARTTLS RFC 3207, AUTH RFC 4954, LMTP RFC 2033, LIMITS RFC 9422).
+ *
+ * The server's replies are the truth about the phase: commands queue up in a FIFO of unanswered verbs, each
+ * complete reply takes one off. When replies and queue cannot be made to agree, the dialogue re-synchronises
+ * from the replies and says so (DIALOGUE_RESYNCED). Bodies are counted and skipped; only their end is looked for.
+ *
+ * Owns:    its queue, its two line assemblers (memory only while a line is split), one kept reply text.
+ * Borrows: spans, during the call only.
+ * Bounds:  DIALOGUE_MAX_RUNS runs of equal verbs outstanding; more sets DIALOGUE_TOO_DEEP and re-synchronises.
+ *          DIALOGUE_REPLY_TEXT octets of a kept reply.
+ * Errors:  none: whatever peers send is data. Allocation failure only loses text, never the phase.
+ * Threads: none. Time: none needed; the caller attributes time. */
+#ifndef SMTPWITNESS_CORE_SMTP_DIALOGUE_H
+#define SMTPWITNESS_CORE_SMTP_DIALOGUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/phase.h"
+#include "core/base/side.h"
+#include "core/smtp/command.h"
+#include "core/smtp/reply.h"
+#include "core/smtp/reply_text.h"
+#include "core/smtp/tls_stream.h"
+#include "core/stream/line.h"
+
+#define DIALOGUE_MAX_RUNS   24
+#define DIALOGUE_REPLY_TEXT 200
+
+/* Facts noticed on the way; a set, never cleared but where said. */
+enum dialogue_flag {
+    DIALOGUE_EARLY_TALK = 1u << 0,    /* client octets before the greeting */
+    DIALOGUE_RESYNCED = 1u << 1,      /* the picture was wrong, or the session was picked up in the middle */
+    DIALOGUE_TOO_DEEP = 1u << 2,      /* more runs outstanding than DIALOGUE_MAX_RUNS */
+    DIALOGUE_BANNER_MASKED = 1u << 3, /* 220 with asterisks (PIX/ASA) */
+    DIALOGUE_CAPABILITY_MASKED = 1u << 4, /* an EHLO keyword turned to X's */
+    DIALOGUE_VERB_MASKED = 1u << 5,       /* a verb turned to X's reached us from the client */
+    DIALOGUE_BODY_WITHOUT_354 = 1u << 6,  /* body lines after DATA was refused, or before its 354 */
+    DIALOGUE_BARE_LF = 1u << 7,           /* a line ended by LF alone */
+    DIALOGUE_LINE_TOO_LONG = 1u << 8,     /* a line longer than LINE_KEEP_OCTETS */
+    DIALOGUE_NUL = 1u << 9,               /* a NUL octet in a command or reply line */
+    DIALOGUE_NOT_SMTP = 1u << 10,         /* the server's first octets are no reply */
+    DIALOGUE_STARTTLS_OFFERED = 1u << 11, /* from the last EHLO reply; cleared by the next */
+    DIALOGUE_PIPELINING_OFFERED = 1u << 12,
+    DIALOGUE_CHUNKING_OFFERED = 1u << 13,
+    DIALOGUE_PIPECONNECT_OFFERED = 1u << 14, /* Exim's early pipelining: early talk is lawful */
+    DIALOGUE_TURNED = 1u << 15,              /* TURN/ATRN: the roles are swapped */
+    DIALOGUE_LMTP = 1u << 16,
+    DIALOGUE_PRDR = 1u << 17,
+    DIALOGUE_QUIT_SENT = 1u << 18,
+    DIALOGUE_221_SEEN = 1u << 19,
+    DIALOGUE_421_SEEN = 1u << 20,
+    DIALOGUE_TLS = 1u << 21,           /* TLS began on this session */
+    DIALOGUE_GREETED = 1u << 22,       /* a 220 greeting was seen */
+    DIALOGUE_GAP = 1u << 23,           /* octets were skipped where lines were expected */
+    DIALOGUE_CODELESS_LINE = 1u << 24, /* a server line without a reply code where one was due */
+    DIALOGUE_LONG_COMMAND = 1u << 25,  /* the last client command exceeded 512 octets (RFC 5321 4.5.3.1.4) */
+    DIALOGUE_PIX_DOT = 1u << 26,       /* "." and CRLF of the end of data came in separate spans */
+    DIALOGUE_BARE_DOT = 1u << 27,   /* an LF.LF or CRLF.LF that is no end of data, last thing in the body */
+    DIALOGUE_PROXY_LINE = 1u << 28, /* a PROXY protocol line was seen */
+    DIALOGUE_CAN_INFER = 1u << 29,  /* inside TLS: sizes and directions still tell the phase */
+};
+
+/* What the kept reply did. */
+enum dialogue_reply_role {
+    DIALOGUE_REPLY_NONE = 0,
+    DIALOGUE_REPLY_ENDED_MAIL,    /* a 4xx/5xx that made a mail fail (not: one RCPT of several) */
+    DIALOGUE_REPLY_ENDED_SESSION, /* a 421 at any moment, or a 4xx/5xx greeting */
+};
+
+/* The reply worth quoting. The first that ends the session replaces any other and is never replaced;
+ * of those that end a mail the first since the last accepted mail is kept. */
+struct dialogue_kept_reply {
+    enum dialogue_reply_role role;
+    enum reply_class class; /* what its text says (reply_text.h) */
+    enum verb verb;         /* the verb it answered; VERB_NONE when none was outstanding */
+    enum phase phase;       /* the phase just before it */
+    enum side owed_by;      /* who owed just before it */
+    uint16_t code;
+    bool body_began; /* the client had sent body octets of the open mail */
+    char *text;      /* whole reply, its lines joined by a space, raw octets, NUL-terminated; may be NULL */
+};
+
+struct dialogue_count {
+    uint32_t total;
+    uint32_t ok; /* answered 2xx or 3xx */
+};
+
+struct dialogue_run { /* `count` equal verbs in a row, unanswered */
+    uint8_t verb;
+    uint8_t reserved;
+    uint16_t count;
+};
+
+/* Body end recognition. */
+enum dialogue_mode {
+    DIALOGUE_COMMANDS = 0,
+    DIALOGUE_BODY,      /* until CRLF.CRLF */
+    DIALOGUE_CHUNK,     /* chunk_left octets of BDAT */
+    DIALOGUE_AUTH_TURN, /* the next client line answers a 334 */
+    DIALOGUE_CIPHER,    /* TLS records */
+    DIALOGUE_DEAF,      /* not SMTP or beyond following: count only */
+};
+
+struct dialogue {
+    /* Read these; write none. */
+    enum phase phase;
+    enum side owed_by;           /* SIDE_NONE: nothing is owed (closed, or idle at leisure: see phase) */
+    uint32_t flags;              /* enum dialogue_flag */
+    uint32_t debt_serial;        /* changes whenever what is owed changes: a new debt, a new clock */
+    struct dialogue_count mails; /* MAIL accepted ... final reply 2xx */
+    struct dialogue_count rcpts;
+    struct dialogue_count commands; /* verbs, bodies not counted */
+    struct dialogue_kept_reply kept;
+    uint64_t body_octets;                                          /* of the current or last body */
+    uint64_t octets[SIDE_PAIR];                                    /* all octets seen, by side_index() */
+    uint64_t announced_size;                                       /* SIZE= of the current MAIL, 0 = none */
+    uint32_t limits_rcptmax, limits_mailmax, limits_rcptdomainmax; /* RFC 9422 as advertised; 0 = not */
+    uint32_t errors;                                               /* 4xx/5xx replies so far */
+    uint16_t last_code;                                            /* of the last complete reply */
+    bool mail_open;            /* MAIL was accepted and neither ended nor reset */
+    bool mail_accepted_unread; /* a final 250 passed; the client has sent nothing since (duplicate risk) */
+
+    /* Private. */
+    enum dialogue_mode mode;
+    struct dialogue_run runs[DIALOGUE_MAX_RUNS];
+    uint8_t run_first, run_count;
+    uint8_t body_match;        /* how much of CRLF.CRLF has matched */
+    uint8_t final_replies_due; /* PRDR */
+    uint16_t rcpts_accepted;   /* of the open mail: LMTP's number of final replies */
+    uint16_t lmtp_replies_left;
+    uint64_t chunk_left;
+    bool chunk_last;
+    struct reply_parser reply;
+    struct line lines[SIDE_PAIR];
+    struct tls_stream tls;
+};
+
+struct dialogue_options {
+    bool implicit_tls;   /* TLS from the first octet (465) */
+    bool lmtp;           /* expect LHLO semantics from the start (also switched on by LHLO itself) */
+    bool proxy_protocol; /* a PROXY v1 line or v2 header from the client comes first */
+    bool midstream;      /* picked up in the middle: nothing is known until a reply tells */
+};
+
+void dialogue_init(struct dialogue *dialogue, const struct dialogue_options *options);
+void dialogue_clear(struct dialogue *dialogue);
+
+/* The transport is up: from PHASE_CONNECT to PHASE_GREETING (or PHASE_TLS). */
+void dialogue_connected(struct dialogue *dialogue);
+
+/* Octets of `side`, in order. */
+void dialogue_consume(struct dialogue *dialogue, enum side side, const uint8_t *octets, size_t length);
+
+/* `length` octets of `side` passed unseen: a body spliced, a gap, a snap length. In a body or chunk they are
+ * counted; where lines were expected the side re-synchronises at its next line end. */
+void dialogue_skip(struct dialogue *dialogue, enum side side, uint64_t length);
+
+/* True while every further client octet up to `*length` surely belongs to a body and need not be looked at
+ * (BDAT chunk of known length; opaque TLS: UINT64_MAX). */
+bool dialogue_may_skip(const struct dialogue *dialogue, enum side side, uint64_t *length);
+
+/* A line of that side began and has not ended (no LF yet). */
+bool dialogue_line_open(const struct dialogue *dialogue, enum side side);
+
+/* A multi-line reply began and its last line has not come (RFC 5321 4.2.1). */
+bool dialogue_reply_open(const struct dialogue *dialogue);
+
+/* May `421 ...` be put into the server's mouth right now without corrupting anything: plain text, no reply or
+ * line half sent, nothing between final dot and its reply, no AUTH secret turn lost. In a body it is also false:
+ * the client would not read it as an answer. */
+bool dialogue_may_speak(const struct dialogue *dialogue);
+
+/* Outstanding verbs, oldest first: VERB_NONE when none. */
+enum verb dialogue_oldest_verb(const struct dialogue *dialogue);
+uint32_t dialogue_outstanding_count(const struct dialogue *dialogue);
+
+#endif
