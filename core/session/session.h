@@ -1,0 +1,161 @@
+/* session - one SMTP session as the witness sees it: the dialogue, the ledger, the evidence of both legs, the
+ * timeouts in force, and at the end the record with its verdict. The one engine behind proxy, nfq and replay.
+ *
+ * The caller feeds stream events in the order in which they happened and asks after each: session_wants() for what
+ * it should do now, session_deadline_us() for when to call session_on_deadline().
+ *
+ * Owns:    its dialogue. Borrows: settings, limiter and names, for its whole life.
+ * Bounds:  sizeof(struct session) is asserted; memory beyond it only while a line is split and for one kept reply.
+ * Threads: one at a time. Time: monotonic microseconds from the caller, never decreasing (a step back counts as 0). */
+#ifndef SMTPWITNESS_CORE_SESSION_SESSION_H
+#define SMTPWITNESS_CORE_SESSION_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/address.h"
+#include "core/base/attributes.h"
+#include "core/base/side.h"
+#include "core/fault/evidence.h"
+#include "core/fault/ledger.h"
+#include "core/fault/verdict.h"
+#include "core/policy/limiter.h"
+#include "core/policy/policy_settings.h"
+#include "core/report/record.h"
+#include "core/smtp/dialogue.h"
+
+#define SESSION_NEVER_US UINT64_MAX
+
+/* What made the session end; the first one counts. */
+enum session_end {
+    SESSION_END_NONE = 0,
+    SESSION_END_REPLY, /* the server said 421, or refused the greeting */
+    SESSION_END_CLIENT_FIN,
+    SESSION_END_SERVER_FIN,
+    SESSION_END_CLIENT_RESET,
+    SESSION_END_SERVER_RESET,
+    SESSION_END_CLIENT_LOST, /* the kernel gave the client leg up: ETIMEDOUT, EHOSTUNREACH */
+    SESSION_END_SERVER_LOST,
+    SESSION_END_CONNECT_FAILED, /* the server leg was never established; see its evidence's connect result */
+    SESSION_END_WITNESS,        /* our own limit or timeout closed it */
+    SESSION_END_REFUSED,        /* our own limit refused it */
+    SESSION_END_DRAIN,          /* the witness stops */
+    SESSION_END_OVERLOAD,       /* the witness had no descriptor or memory */
+    SESSION_END_CAPTURE,        /* the capture ends here */
+    SESSION_END_COUNT,
+};
+
+/* What the caller should do; a set. */
+enum session_want {
+    SESSION_WANT_PROBE_CLIENT =
+        1u << 0, /* silence on this leg: refresh its evidence, probe it if probes are on */
+    SESSION_WANT_PROBE_SERVER = 1u << 1,
+    SESSION_WANT_STALL_LINE = 1u << 2, /* session_stall_record() has something to say */
+    SESSION_WANT_CLOSE = 1u << 3,      /* an enforced timeout expired: session_close_reply() says how */
+    SESSION_WANT_SAMPLE = 1u << 4, /* refresh the evidence of both legs now: something decisive happened */
+};
+
+struct session_setup {
+    enum record_mode mode;
+    struct address client, server;
+    const char *id; /* copied */
+    int64_t start_unix_ms;
+    const struct policy_settings *policy;
+    struct limiter *limiter; /* may be NULL */
+    struct dialogue_options dialogue;
+    bool probing;            /* the caller can probe */
+    uint64_t probe_after_us; /* silence after which it wants to; 0 = 5 s */
+    bool connected;          /* the server leg is established already (nfq pickup, replay) */
+};
+
+/* The state just before something decisive, kept because what follows would overwrite it. */
+struct session_moment {
+    uint8_t phase;    /* enum phase */
+    uint8_t owed_by;  /* enum side */
+    bool pushed_back; /* the debtor is the leg that does not take what was sent to it */
+    bool line_open;   /* the debtor had begun a line */
+    bool reply_open;  /* a multi-line reply was unfinished */
+    bool mail_open;
+    bool body_began;
+    uint32_t waited_ms; /* how long the debtor had been silent */
+    uint32_t turn_ms;   /* how long the debt had stood */
+    uint32_t age_ms;    /* of the session */
+};
+
+struct session {
+    /* Read these; write none. */
+    struct dialogue dialogue;
+    struct ledger ledger;
+    struct leg_evidence *legs; /* two, by side_index(); allocated with the first evidence, NULL before */
+    struct address client, server;
+    enum session_end end;
+    enum action action; /* what we did or would have done */
+
+    /* The caller fills these two between session_init() and the first event. */
+    struct limiter_ticket ticket;
+    uint32_t held_ms; /* waited here for a slot */
+
+    /* Private. */
+    const struct policy_settings *policy;
+    const struct policy_timeouts *timeouts;
+    struct limiter *limiter;
+    struct session_moment moment; /* of the end */
+    int64_t start_unix_ms;
+    uint64_t start_us;
+    uint64_t turn_since_us; /* the debt stands since */
+    uint64_t progress_us;   /* the debtor's last octet, or turn_since_us */
+    uint64_t last_us;       /* latest event */
+    uint64_t probe_after_us;
+    uint64_t longest_stall_us;
+    uint32_t concurrent, concurrent_peak, greeted_at_refusal;
+    uint32_t debt_serial;
+    uint32_t wants;
+    uint32_t flags;
+    char id[20];
+    uint8_t mode;
+    uint8_t progress; /* how far the current silence has been dealt with: probe, notice, limit */
+    uint8_t frozen;
+};
+
+void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us);
+void session_clear(struct session *session);
+
+/* Stream events. Each charges the time before it to the ledger first. */
+void session_on_connected(struct session *session, uint64_t now_us);
+void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
+                       uint64_t now_us);
+void session_on_skipped(struct session *session, enum side side, uint64_t length, uint64_t now_us);
+
+/* We stop (or go on) reading from `side` because the other leg does not take what we have. */
+void session_on_pushed_back(struct session *session, enum side side, bool pushed_back, uint64_t now_us);
+
+/* A direction or the session ended. The first end is the deciding one; later ones are noted. Sample the evidence of
+ * both legs and hand it in before this call: a closed socket tells nothing any more. */
+void session_on_end(struct session *session, enum session_end end, uint64_t now_us);
+
+/* New evidence of one leg, replacing the old. Ignored once the end is decided and its own sample was taken. */
+void session_set_evidence(struct session *session, enum side side, const struct leg_evidence *evidence,
+                          uint64_t now_us);
+
+/* What to do now (enum session_want); cleared by the call. */
+uint32_t session_take_wants(struct session *session);
+
+/* When session_on_deadline() is due at the latest; SESSION_NEVER_US = not before the next event. Cheap. */
+uint64_t session_deadline_us(const struct session *session);
+void session_on_deadline(struct session *session, uint64_t now_us);
+
+/* After SESSION_WANT_CLOSE: writes the reply to say to the client, with CRLF, and returns its length; 0 = none may be
+ * said at this moment, close by reset. The server leg is always closed by reset, so that no half mail is taken. */
+size_t session_close_reply(const struct session *session, char *text, size_t room);
+
+/* True while closing now would leave a mail in doubt (between the final dot and its reply): wait if at all possible. */
+bool session_in_doubt(const struct session *session);
+
+/* The `stall` line: the same fields as far as known. The record borrows from the session. */
+void session_stall_record(struct session *session, struct record *record, uint64_t now_us);
+
+/* The `verdict` line. Call once, after the last event; without any end before it the capture or drain ended it. */
+void session_finish(struct session *session, struct record *record, uint64_t now_us);
+
+#endif
