@@ -9,19 +9,21 @@
 #include "core/base/side.h"
 #include "core/policy/policy_settings.h"
 
-/* RFC 5321 4.5.3.2: how long the other side must be willing to wait for the side that owes in this phase.
- * 0 = the RFC names no number (treated as 5 min by rfc5321_patience_us). */
+/* RFC 5321 4.5.3.2: how long the other side must be willing to wait for the side that owes in this phase. Where
+ * the RFC names no number of its own (EHLO, STARTTLS, AUTH, RSET, QUIT ...) it is 5 min, as for a next command.
+ * 0 = there is no such wait: connecting (the RFC leaves that to TCP), closed, or nobody owes. */
 uint64_t rfc5321_patience_us(enum phase phase, enum side owed_by);
 
 /* Timeouts in force for a session: the first [source] that contains the client, else the first [server] that
  * contains the server, else the defaults. Never NULL; borrowed from `settings`. */
 const struct policy_timeouts *policy_timeouts_for(const struct policy_settings *settings,
                                                   const struct address *client, const struct address *server);
+/* The limits, chosen in the same way. `source` (may be NULL) receives the [source] that matched, or NULL. */
 const struct policy_limits *policy_limits_for(const struct policy_settings *settings,
                                               const struct address *client, const struct address *server,
                                               const struct policy_override **source);
 
-/* The silence allowed in `phase`; 0 = none set. Idle (client's turn between mails) uses idle_us. */
+/* The silence allowed in `phase`; 0 = none set. PHASE_IDLE (the client's turn between mails) uses idle_us. */
 uint64_t policy_silence_us(const struct policy_timeouts *timeouts, enum phase phase);
 
 #endif

@@ -1,0 +1,91 @@
+#include "core/policy/timeouts.h"
+
+#define MINUTES_US(n) ((uint64_t)(n)*60u * 1000000u)
+
+/* How long a client must be willing to wait for the server (RFC 5321 4.5.3.2.1 to 4.5.3.2.6). */
+static uint64_t patience_with_server_us(enum phase phase)
+{
+    switch (phase) {
+    case PHASE_CONNECT: /* a failed TCP connection is expressly another matter (4.5.3.2.1) */
+    case PHASE_CLOSED:
+    case PHASE_COUNT:
+        return 0;
+    case PHASE_GREETING: /* 4.5.3.2.1 initial 220 */
+    case PHASE_MAIL:     /* 4.5.3.2.2 */
+    case PHASE_RCPT:     /* 4.5.3.2.3 */
+        return MINUTES_US(5);
+    case PHASE_DATA: /* 4.5.3.2.4 DATA initiation */
+        return MINUTES_US(2);
+    case PHASE_BODY: /* 4.5.3.2.5 data block: a TCP send that does not complete, the server does not read */
+        return MINUTES_US(3);
+    case PHASE_END_OF_DATA: /* 4.5.3.2.6 DATA termination */
+        return MINUTES_US(10);
+    case PHASE_HELO: /* no number of their own: as any other command */
+    case PHASE_STARTTLS:
+    case PHASE_TLS:
+    case PHASE_AUTH:
+    case PHASE_BDAT:
+    case PHASE_RSET:
+    case PHASE_QUIT:
+    case PHASE_COMMAND:
+    case PHASE_IDLE:
+    case PHASE_OPAQUE:
+        return MINUTES_US(5);
+    }
+    return 0;
+}
+
+uint64_t rfc5321_patience_us(enum phase phase, enum side owed_by)
+{
+    switch (owed_by) {
+    case SIDE_NONE:
+        return 0;
+    case SIDE_CLIENT: /* 4.5.3.2.7: the server, for whatever the client owes */
+        return phase == PHASE_CONNECT || phase == PHASE_CLOSED || phase == PHASE_COUNT ? 0 : MINUTES_US(5);
+    case SIDE_SERVER:
+        return patience_with_server_us(phase);
+    }
+    return 0;
+}
+
+static const struct policy_override *override_for(const struct policy_override *overrides, size_t count,
+                                                  const struct address *address)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t n = 0; n < overrides[i].network_count; n++) {
+            if (network_contains(&overrides[i].networks[n], address)) {
+                return &overrides[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+const struct policy_timeouts *policy_timeouts_for(const struct policy_settings *settings,
+                                                  const struct address *client, const struct address *server)
+{
+    const struct policy_override *found = override_for(settings->sources, settings->source_count, client);
+    if (found == NULL) {
+        found = override_for(settings->servers, settings->server_count, server);
+    }
+    return found != NULL ? &found->timeouts : &settings->timeouts;
+}
+
+const struct policy_limits *policy_limits_for(const struct policy_settings *settings,
+                                              const struct address *client, const struct address *server,
+                                              const struct policy_override **source)
+{
+    const struct policy_override *found = override_for(settings->sources, settings->source_count, client);
+    if (source != NULL) {
+        *source = found;
+    }
+    if (found == NULL) {
+        found = override_for(settings->servers, settings->server_count, server);
+    }
+    return found != NULL ? &found->limits : &settings->limits;
+}
+
+uint64_t policy_silence_us(const struct policy_timeouts *timeouts, enum phase phase)
+{
+    return phase == PHASE_IDLE ? timeouts->idle_us : timeouts->phase_us[phase];
+}
