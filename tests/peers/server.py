@@ -1,0 +1,177 @@
+#!/usr/bin/python3
+"""server.py - the scripted SMTP server. Its order is one JSON object in the file named on the command line:
+{"port": 25, "script": [step, ...], "receive-buffer": 0, "backlog": 128, "certificate": FILE, "key": FILE}.
+Each connection runs the script. It prints one JSON line per event."""
+
+import json
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+
+from smtp_peer import Connection, Ended, Marks, Step, StepFailed, identity_of, report, size_of, unescape, unroll
+
+WAIT = 120.0
+EXTENSIONS = ["PIPELINING", "SIZE 52428800", "8BITMIME", "CHUNKING"]
+
+
+class Session:
+    def __init__(self, order, index, sock, peer, marks):
+        self.order, self.index, self.peer, self.marks = order, index, peer, marks
+        self.connection = Connection(sock)
+        self.tls = False
+        self.message = b""
+
+    def reply(self, text):
+        self.connection.send(text.encode("latin-1") + b"\r\n")
+
+    def take_message(self, message):
+        found = identity_of(message)
+        report("received", id=found[0] if found else None, hash=found[1] if found else None, octets=len(message), peer=self.peer)
+
+    def read_body(self, stop_after=None):
+        """Reads the body to its dot; or, with stop_after, only that many octets of it. True at the dot."""
+        deadline = time.monotonic() + WAIT
+        lines, count = [], 0
+        while True:
+            if stop_after is not None:
+                self.connection.exactly(stop_after, deadline)
+                return False
+            line = self.connection.line(deadline)
+            if line == b".\r\n":
+                break
+            lines.append(line[1:] if line.startswith(b".") else line)
+            count += len(line)
+        self.message = b"".join(lines)
+        self.take_message(self.message)
+        return True
+
+    def start_tls(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.order["certificate"], self.order["key"])
+        self.connection.sock.settimeout(WAIT)
+        self.connection.sock = context.wrap_socket(self.connection.sock, server_side=True)
+        self.connection.buffer = b""
+        self.tls = True
+
+    def serve(self, until):
+        """An ordinary server, until the command `until` has come (unanswered), or QUIT. False when the session is over."""
+        stop_body = int(until[5:]) if until.startswith("body:") else None
+        chunks = b""
+        while True:
+            line = self.connection.line(time.monotonic() + WAIT).decode("latin-1").strip()
+            verb = (line.split() or [""])[0].upper()
+            if verb == until:
+                return True
+            if verb in ("EHLO", "LHLO"):
+                words = EXTENSIONS + ([] if self.tls else ["STARTTLS"])
+                lines = ["server.test"] + self.order.get("extensions", words)
+                self.reply("\r\n".join(f"250{'-' if i + 1 < len(lines) else ' '}{word}" for i, word in enumerate(lines)))
+            elif verb == "DATA":
+                self.reply("354 End data with <CR><LF>.<CR><LF>")
+                if not self.read_body(stop_body) or until == "dot":
+                    return True
+                self.reply("250 2.0.0 Ok: queued")
+            elif verb == "BDAT":
+                words = line.split()
+                chunks += self.connection.exactly(int(words[1]), time.monotonic() + WAIT)
+                if words[-1].upper() == "LAST":
+                    self.take_message(chunks)
+                    chunks = b""
+                self.reply("250 2.0.0 Ok: octets received")
+            elif verb == "STARTTLS":
+                self.reply("220 2.0.0 Ready to start TLS")
+                self.start_tls()
+            elif verb == "QUIT":
+                self.reply("221 2.0.0 Bye")
+                return False
+            else:
+                self.reply("250 2.0.0 Ok")
+
+    def perform(self, step):
+        verb, connection = step.verb, self.connection
+        if verb == "greet":
+            self.reply("220 server.test ESMTP scripted")
+        elif verb == "serve":
+            return self.serve(step.options.get("until", "QUIT-without-end"))
+        elif verb == "send":
+            connection.send(unescape(step.rest) + b"\r\n")
+        elif verb == "send-raw":
+            connection.send(unescape(step.rest))
+        elif verb == "expect":
+            line = connection.line(time.monotonic() + step.number("within", WAIT)).decode("latin-1")
+            if not re.match(step.word(), line, re.IGNORECASE):
+                raise StepFailed(f"expected {step.word()}, got '{line.strip()}'")
+        elif verb == "expect-close":
+            connection.wait_end(step.number("within", WAIT))
+        elif verb == "sleep":
+            time.sleep(float(step.word()))
+        elif verb == "drain":  # read and forget for so long
+            deadline = time.monotonic() + float(step.word())
+            try:
+                while True:
+                    connection.fill(deadline)
+                    connection.buffer = b""
+            except TimeoutError:
+                pass
+        elif verb == "mark":
+            self.marks.reach(step.word())
+        elif verb == "half-close":
+            connection.half_close()
+        elif verb == "close":
+            connection.close()
+            return False
+        elif verb == "reset":
+            connection.reset()
+            return False
+        elif verb == "byte-by-byte":
+            connection.byte_by_byte = step.word() == "on"
+        else:
+            raise StepFailed(f"unknown step '{step.line}'")
+        return True
+
+    def run(self, steps):
+        failed, step = None, None
+        try:
+            for step in steps:
+                if not self.perform(step):
+                    break
+        except Ended as end:
+            failed = f"the connection ended by {end.how}"
+        except TimeoutError:
+            failed = "nothing came for too long"
+        except (StepFailed, OSError, ValueError, IndexError) as error:
+            failed = f"{error.__class__.__name__}: {error}"
+        if self.connection.ended is None:
+            self.connection.close()
+        report("served", index=self.index, peer=self.peer, failed=failed, step=step.line if step and failed else None,
+               ended=self.connection.ended, received=self.connection.received)
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        order = json.load(file)
+    steps = unroll(order["script"])
+    marks = Marks(1)
+    threading.Thread(target=marks.listen, daemon=True).start()
+    listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if order.get("receive-buffer"):  # before listen: the window's scale is agreed on at the handshake
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(order["receive-buffer"]))
+    listener.bind(("::", order.get("port", 25)))
+    listener.listen(order.get("backlog", 128))
+    index = 0
+    while True:
+        sock, peer = listener.accept()
+        name = peer[0].removeprefix("::ffff:")
+        report("accepted", index=index, peer=name, port=peer[1])
+        session = Session(order, index, sock, name, marks)
+        threading.Thread(target=session.run, args=(steps,), daemon=True).start()
+        index += 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""expectations.py - compares what came with what a scenario expects; every difference is one sentence."""
+
+import re
+
+import verdict_line
+
+CONFIDENCES = ("possible", "likely", "certain")
+NOT_KEYS = ("count", "ways")
+
+
+def matches(key, wanted, got):
+    """None when `got` (a string, or None when the key is missing) is as wanted; else what was wanted, in words."""
+    if wanted is False:
+        return None if got in (None, "") else f"expected no {key}"
+    if wanted is True:
+        return None if got not in (None, "") else f"expected some {key}"
+    if got is None:
+        return f"expected {key}={wanted}, which is missing"
+    if isinstance(wanted, list):
+        if key == "confidence":
+            least, greatest = (CONFIDENCES.index(word) for word in wanted)
+            good = got in CONFIDENCES and least <= CONFIDENCES.index(got) <= greatest
+        elif all(isinstance(word, (int, float)) for word in wanted) and len(wanted) == 2:
+            try:
+                good = wanted[0] <= float(got) <= wanted[1]
+            except ValueError:
+                good = False
+        else:
+            good = any(matches(key, word, got) is None for word in wanted)
+    elif isinstance(wanted, str) and wanted.startswith("~"):
+        good = re.search(wanted[1:], got) is not None
+    else:
+        good = got == str(wanted)
+    return None if good else f"expected {key}={wanted}, got {key}={got}"
+
+
+def differences(wanted, values):
+    found = (matches(key, value, values.get(key)) for key, value in wanted.items() if key not in NOT_KEYS)
+    return [text for text in found if text]
+
+
+def count_of(wanted):
+    """(least, most) of count = N or [least, most]."""
+    count = wanted.get("count", 1)
+    return tuple(count) if isinstance(count, list) else (count, count)
+
+
+def check_lines(kind, expected, lines, exact):
+    """Each line goes to the first expectation it meets that still has room. With `exact`, every line must go somewhere."""
+    problems, taken, left = [], [0] * len(expected), []
+    for text, values in lines:
+        for index, wanted in enumerate(expected):
+            if taken[index] < count_of(wanted)[1] and not differences(wanted, values):
+                taken[index] += 1
+                break
+        else:
+            left.append((text, values))
+    for index, wanted in enumerate(expected):
+        least = count_of(wanted)[0]
+        if taken[index] >= least:
+            continue
+        said = {key: value for key, value in wanted.items() if key not in NOT_KEYS}
+        if not left:
+            problems.append(f"expected {least} {kind} line(s) with {said}, got {taken[index]}")
+            continue
+        text, values = min(left, key=lambda line: len(differences(wanted, line[1])))
+        number = f" ({taken[index]} of {least} as expected)" if least > 1 else ""
+        why = "; ".join(differences(wanted, values)) or f"expected no more than {count_of(wanted)[1]} like it"
+        problems.append(f"{why}{number}: {text}")
+    if exact and not problems and left:
+        problems.append(f"{len(left)} {kind} line(s) more than expected: {left[0][0]}")
+    return problems
+
+
+def check_ledger(text, values):
+    """In every verdict the ledger's accounts sum to the session's duration."""
+    if "ledger-ms" not in values or "duration-ms" not in values:
+        return [f"the verdict lacks ledger-ms or duration-ms: {text}"]
+    try:
+        accounts = dict(word.split(":") for word in values["ledger-ms"].split(","))
+        total = sum(float(number) for number in accounts.values())
+    except ValueError:
+        return [f"cannot read ledger-ms={values['ledger-ms']}: {text}"]
+    if abs(total - float(values["duration-ms"])) > len(accounts) + 1:  # each account is rounded to a millisecond
+        return [f"the ledger sums to {total:g} ms, the session lasted {values['duration-ms']} ms: {text}"]
+    return []
+
+
+def read_lines(log):
+    """({kind: [(text, values)]}, problems) of everything the witness logged."""
+    found, problems = {kind: [] for kind in verdict_line.KINDS}, []
+    for text in log:
+        try:
+            parsed = verdict_line.parse(text)
+        except verdict_line.LineError as error:
+            problems.append(f"malformed line: {error}: {text}")
+            continue
+        if parsed:
+            found[parsed[0]].append((text, parsed[1]))
+    return found, problems
+
+
+def check_clients(expected, sessions):
+    """Sessions of scripted clients. Without any expectation, every script must have run to its end."""
+    if not expected:
+        expected = [{"ok": True, "count": len(sessions)}]
+    problems, taken, left = [], [0] * len(expected), []
+    for session in sessions:
+        for index, wanted in enumerate(expected):
+            if taken[index] < count_of(wanted)[1] and not client_differences(wanted, session):
+                taken[index] += 1
+                break
+        else:
+            left.append(session)
+    for index, wanted in enumerate(expected):
+        if taken[index] < count_of(wanted)[0]:
+            if left:
+                session = min(left, key=lambda one, want=wanted: len(client_differences(want, one)))
+                why = "; ".join(client_differences(wanted, session)) or "one session too many of the kind"
+                problems.append(f"client: {why} ({taken[index]} of {count_of(wanted)[0]} as expected); "
+                                f"its replies ended with {session['replies'][-2:]}")
+            else:
+                problems.append(f"client: expected {count_of(wanted)[0]} session(s) {wanted}, got {taken[index]}")
+    if not problems and left:
+        session = left[0]
+        problems.append(f"client: {len(left)} session(s) not as expected: {session['failed']} at '{session['step']}', "
+                        f"ended by {session['ended']}, replies ended with {session['replies'][-2:]}")
+    return problems
+
+
+def client_differences(wanted, session):
+    found = []
+    text = "\n".join(session["replies"])
+    if "ok" in wanted and wanted["ok"] != session["ok"]:
+        found.append(f"step '{session['step']}': {session['failed']}" if not session["ok"] else "the script went through, unexpectedly")
+    if "ended" in wanted and session["ended"] not in ([wanted["ended"]] if isinstance(wanted["ended"], str) else wanted["ended"]):
+        found.append(f"expected the connection to end by {wanted['ended']}, got {session['ended']}")
+    if "saw" in wanted and not re.search(wanted["saw"], text):
+        found.append(f"expected to see '{wanted['saw']}'")
+    if "not-saw" in wanted and re.search(wanted["not-saw"], text):
+        found.append(f"expected not to see '{wanted['not-saw']}'")
+    if "failed" in wanted and not re.search(wanted["failed"], session["failed"] or ""):
+        found.append(f"expected to fail by '{wanted['failed']}', got '{session['failed']}'")
+    if "seconds" in wanted and not wanted["seconds"][0] <= session["seconds"] <= wanted["seconds"][1]:
+        found.append(f"expected {wanted['seconds']} s, took {session['seconds']:.1f} s")
+    return found
+
+
+def check_mail(wanted, sent, received):
+    """`sent` {identity: hash}; `received` [(identity, hash) or None]. Delivered mails must be those sent, octet for octet."""
+    problems, good = [], 0
+    for found in received:
+        if found is None:
+            problems.append("mail: a mail was delivered that no client sent")
+        elif found[0] not in sent:
+            problems.append(f"mail: message {found[0]} was delivered although its client never finished it")
+        elif found[1] != sent[found[0]]:
+            problems.append(f"mail: message {found[0]} was delivered changed")
+        else:
+            good += 1
+    least, most = count_of({"count": wanted})
+    if not least <= good <= most:
+        problems.append(f"mail: expected {wanted} delivered, got {good} ({len(sent)} sent)")
+    return problems

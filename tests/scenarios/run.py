@@ -1,0 +1,186 @@
+#!/usr/bin/python3
+"""run.py - runs scenarios: real mail through five network namespaces, and what the witness says about it.
+
+    tests/scenarios/run.py [--way proxy|forward] [-j N] [-v] [--keep] [FILE|DIRECTORY ...]
+
+Without files: all of tests/scenarios. Without --way: each way the scenario names. Needs root. See README.md."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROJECT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.join(PROJECT, "tests", "mta")]
+
+import mta  # noqa: E402
+from scenario_file import WAYS, Scenario, ScenarioError  # noqa: E402
+
+RUN = os.path.join(PROJECT, "build", "run")
+WORKER = os.path.join(HERE, "worker.py")
+PROGRAM = os.environ.get("SMTPWITNESS") or os.path.join(PROJECT, "build", "smtpwitness")
+TOOLS = ("ip", "iptables", "ip6tables", "ethtool", "tc", "ss", "unshare", "nsenter", "setpriv", "openssl", "sysctl")
+
+
+def find_files(arguments):
+    files = []
+    for argument in arguments or [HERE]:
+        if os.path.isdir(argument):
+            found = [os.path.join(folder, name) for folder, _, names in os.walk(argument) for name in names if name.endswith(".toml")]
+            if not found:
+                raise ScenarioError(f"{argument}: no scenario (*.toml) in it")
+            files += sorted(found)
+        else:
+            files.append(argument)
+    return files
+
+
+class Job:
+    """One scenario in one way."""
+
+    def __init__(self, scenario, way, options):
+        self.scenario, self.way, self.options = scenario, way, options
+        self.process = self.directory = None
+        self.started = 0.0
+
+    def start(self, number):
+        os.makedirs(RUN, exist_ok=True)
+        self.directory = tempfile.mkdtemp(prefix=f"{self.scenario.name}-{self.way}-", dir=RUN)
+        os.chmod(self.directory, 0o755)
+        prefix = f"sc{os.getpid()}-{number}" if number else f"sc{os.getpid()}"
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork",
+                   "--kill-child=KILL", "--mount-proc", "/usr/bin/python3", WORKER, os.path.abspath(self.scenario.path), self.way,
+                   self.directory, prefix]
+        command += ["--verbose"] if self.options.verbose else []
+        command += ["--keep"] if self.options.keep else []
+        self.started = time.monotonic()
+        self.output = None if self.options.verbose or self.options.keep else tempfile.TemporaryFile()
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,
+                                        env=dict(os.environ, LC_ALL="C.UTF-8", PYTHONDONTWRITEBYTECODE="1"))
+
+    def seconds(self):
+        return time.monotonic() - self.started
+
+    def overdue(self):
+        return not self.options.keep and self.seconds() > self.scenario.seconds + 90
+
+    def end(self):
+        """Ends the job's first process, and with it everything it started and mounted."""
+        if self.process.poll() is None:
+            child = mta.child_of(self.process.pid)
+            if child is not None:
+                os.kill(child, signal.SIGKILL)
+            else:
+                self.process.kill()
+            self.process.wait()
+
+    def problems(self):
+        try:
+            with open(os.path.join(self.directory, "result.json"), encoding="utf-8") as file:
+                return json.load(file)["problems"]
+        except (OSError, ValueError):
+            said = ""
+            if self.output is not None:
+                self.output.seek(0)
+                said = self.output.read().decode("utf-8", "replace").strip()[-1500:]
+            return [f"the scenario broke off after {self.seconds():.0f} s: {said}"]
+
+    def clean(self, keep_logs):
+        if self.directory and not (keep_logs and os.path.isdir(os.path.join(self.directory, "logs"))):
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def why_skipped(scenario, way, options):
+    if way not in scenario.ways:
+        return f"not for way {way}"
+    if os.geteuid() != 0:
+        return "needs root"
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"{missing[0]} is not installed"
+    if mta.roots_missing(scenario.kinds_of_mta()):
+        return f"no root for {mta.roots_missing(scenario.kinds_of_mta())[0]}; run tests/mta/make_roots.sh"
+    if way != "forward" and not os.access(PROGRAM, os.X_OK):
+        return f"{PROGRAM} is not built"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Run scenarios in network namespaces.")
+    parser.add_argument("files", nargs="*", metavar="FILE|DIRECTORY")
+    parser.add_argument("--way", choices=WAYS, action="append", help="only this way (default: each the scenario names)")
+    parser.add_argument("-j", "--jobs", type=int, default=4, help="how many side by side (default 4)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print every command and every line said")
+    parser.add_argument("--keep", action="store_true", help="leave the namespaces standing until Ctrl-C (one scenario, one way)")
+    parser.add_argument("--list", action="store_true", help="print names, ways and descriptions")
+    options = parser.parse_args()
+    try:
+        scenarios = [Scenario(path) for path in find_files(options.files)]
+    except ScenarioError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    if options.list:
+        for scenario in scenarios:
+            print(f"{scenario.name:34} {','.join(scenario.ways):14} {scenario.description}")
+        return 0
+    waiting, passed, failed, skipped = [], 0, 0, 0
+    for scenario in scenarios:
+        for way in options.way or scenario.ways:
+            why = why_skipped(scenario, way, options)
+            if why:
+                print(f"skipped {scenario.name} [{way}]: {why}", flush=True)
+                skipped += 1
+            else:
+                waiting.append(Job(scenario, way, options))
+    if options.keep and len(waiting) != 1:
+        parser.error("--keep wants exactly one scenario and one --way")
+    # The longest first, so that the last to end is not the longest.
+    waiting.sort(key=lambda job: -job.scenario.seconds)
+    running, number = [], 0
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        while waiting or running:
+            while waiting and len(running) < max(options.jobs, 1):
+                job = waiting.pop(0)
+                job.start(number)
+                number += 1
+                running.append(job)
+            time.sleep(0.05)
+            for job in list(running):
+                if job.process.poll() is None and not job.overdue():
+                    continue
+                seconds = job.seconds()
+                job.end()
+                running.remove(job)
+                problems = job.problems()
+                if problems:
+                    failed += 1
+                    print(f"not ok {job.scenario.name} [{job.way}]: {problems[0]}")
+                    for problem in problems[1:6]:
+                        print(f"    {problem}")
+                    if os.path.isdir(os.path.join(job.directory, "logs")):
+                        print(f"    logs: {os.path.relpath(job.directory)}/logs")
+                else:
+                    passed += 1
+                    print(f"ok {job.scenario.name} [{job.way}] {seconds:.1f} s")
+                sys.stdout.flush()
+                job.clean(keep_logs=bool(problems))
+    except KeyboardInterrupt:
+        for job in running:
+            job.end()
+            job.clean(keep_logs=options.keep)
+        print(f"interrupted, {len(waiting) + len(running)} not finished", file=sys.stderr)
+        if not options.keep:
+            return 130
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
