@@ -2,19 +2,21 @@
  * Lines are put into a bounded ring; one thread of ours writes them, so that a blocked syslog stops nobody. When
  * the ring is full or the rate limit is passed a line is dropped and counted; the count is logged as soon as a line
  * passes again ("left out N lines").
- * Owns:    the ring, the thread, the JSON file. Bounds: LOG_RING_LINES lines.
+ * A sink that takes nothing (a full pipe) loses lines, counted likewise, and does not hold up the other sinks.
+ * Records and the program's own messages have a rate limit each: a flood of sessions never hides a message.
+ * JSON lines (file or stdout) carry records and peaks; the program's messages are text only.
+ * Owns:    the ring, the thread, the JSON file. Bounds: LOG_RING_LINES lines, LOG_RING_OCTETS (log_ring.h).
  * Threads: log_record() and log_message() from any thread. */
 #ifndef SMTPWITNESS_DAEMON_LOG_H
 #define SMTPWITNESS_DAEMON_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "conf/settings.h"
 #include "core/base/attributes.h"
 #include "core/report/record.h"
-
-#define LOG_RING_LINES 4096
 
 struct log;
 
@@ -40,8 +42,13 @@ void log_record(struct log *log, const struct record *record);
 void log_message(struct log *log, int priority, const char *subsystem, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
+/* A line made elsewhere, such as `peaks`: the same facts as logfmt and as JSON. Counts as a record. */
+void log_line(struct log *log, int priority, const char *logfmt, const char *json);
+
 struct log_stats {
     uint64_t written, left_out_ring, left_out_rate;
+    uint64_t left_out_sink; /* the sink was blocked, full or gone */
+    size_t memory_octets;
 };
 void log_stats(struct log *log, struct log_stats *stats);
 
