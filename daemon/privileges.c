@@ -1,0 +1,111 @@
+#include "daemon/privileges.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+bool privileges_mark_needs_admin(const char *release)
+{
+    unsigned major = 0, minor = 0;
+
+    if (sscanf(release, "%u.%u", &major, &minor) != 2) {
+        return true; /* keep one capability too many rather than lose the mark */
+    }
+    return major < 5 || (major == 5 && minor < 17);
+}
+
+static bool find_user(const char *user, const struct passwd **entry, struct settings_error *error)
+{
+    errno = 0;
+    *entry = getpwnam(user);
+    if (*entry == NULL) {
+        snprintf(
+            error->text, sizeof(error->text),
+            "[process] user = %s: there is no such user; create it (useradd --system %s) or name another",
+            user, user);
+        return false;
+    }
+    return true;
+}
+
+bool privileges_check(const char *user, struct settings_error *error)
+{
+    const struct passwd *entry;
+
+    if (user[0] != '\0' && !find_user(user, &entry, error)) {
+        return false;
+    }
+    capng_get_caps_process();
+    if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_RAW)) {
+        snprintf(error->text, sizeof(error->text),
+                 "missing privilege CAP_NET_RAW, without which no transparent socket can be opened; start as "
+                 "root, "
+                 "or with AmbientCapabilities=CAP_NET_RAW in the systemd unit");
+        return false;
+    }
+    return true;
+}
+
+static bool keeps_admin(uint32_t outgoing_mark)
+{
+    struct utsname name;
+
+    return outgoing_mark != 0 && (uname(&name) == -1 || privileges_mark_needs_admin(name.release));
+}
+
+/* Leaves exactly the capabilities we need in the sets we have prepared with libcap-ng. */
+static void select_capabilities(bool admin)
+{
+    capng_clear(CAPNG_SELECT_BOTH);
+    capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_NET_RAW);
+    if (admin) {
+        capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_NET_ADMIN);
+    }
+}
+
+bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_error *error)
+{
+    bool admin = keeps_admin(outgoing_mark);
+    const struct passwd *entry;
+    int failed;
+
+    capng_get_caps_process();
+    if (admin && !capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)) {
+        snprintf(error->text, sizeof(error->text),
+                 "[proxy] outgoing-mark: missing privilege CAP_NET_ADMIN, which this kernel wants for marks; "
+                 "start as "
+                 "root, or add it to AmbientCapabilities= in the systemd unit");
+        return false;
+    }
+    if (geteuid() == 0 && user[0] != '\0') {
+        if (!find_user(user, &entry, error)) {
+            return false;
+        }
+        select_capabilities(admin);
+        failed = capng_change_id((int)entry->pw_uid, (int)entry->pw_gid,
+                                 CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
+        if (failed != 0) {
+            snprintf(error->text, sizeof(error->text),
+                     "[process] user = %s: cannot become that user (libcap-ng error %d); an empty user = "
+                     "stays root",
+                     user, failed);
+            return false;
+        }
+    } else if (geteuid() != 0) {
+        select_capabilities(admin);
+        if (capng_apply(CAPNG_SELECT_CAPS) != 0) {
+            snprintf(error->text, sizeof(error->text), "cannot give up capabilities: %s", strerror(errno));
+            return false;
+        }
+    }
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1) {
+        snprintf(error->text, sizeof(error->text), "cannot set no_new_privs: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
