@@ -19,6 +19,7 @@
 #include "core/base/side.h"
 #include "core/fault/evidence.h"
 #include "core/fault/ledger.h"
+#include "core/fault/session_end.h"
 #include "core/fault/verdict.h"
 #include "core/policy/limiter.h"
 #include "core/policy/policy_settings.h"
@@ -26,25 +27,6 @@
 #include "core/smtp/dialogue.h"
 
 #define SESSION_NEVER_US UINT64_MAX
-
-/* What made the session end; the first one counts. */
-enum session_end {
-    SESSION_END_NONE = 0,
-    SESSION_END_REPLY, /* the server said 421, or refused the greeting */
-    SESSION_END_CLIENT_FIN,
-    SESSION_END_SERVER_FIN,
-    SESSION_END_CLIENT_RESET,
-    SESSION_END_SERVER_RESET,
-    SESSION_END_CLIENT_LOST, /* the kernel gave the client leg up: ETIMEDOUT, EHOSTUNREACH */
-    SESSION_END_SERVER_LOST,
-    SESSION_END_CONNECT_FAILED, /* the server leg was never established; see its evidence's connect result */
-    SESSION_END_WITNESS,        /* our own limit or timeout closed it */
-    SESSION_END_REFUSED,        /* our own limit refused it */
-    SESSION_END_DRAIN,          /* the witness stops */
-    SESSION_END_OVERLOAD,       /* the witness had no descriptor or memory */
-    SESSION_END_CAPTURE,        /* the capture ends here */
-    SESSION_END_COUNT,
-};
 
 /* What the caller should do; a set. */
 enum session_want {
@@ -108,14 +90,13 @@ struct session {
     uint64_t last_us;       /* latest event */
     uint64_t probe_after_us;
     uint64_t longest_stall_us;
-    uint32_t concurrent, concurrent_peak, greeted_at_refusal;
+    struct limiter_counts counts; /* at the opening; again at a refusal by the server */
+    uint32_t rtt_us[SIDE_PAIR];
     uint32_t debt_serial;
-    uint32_t wants;
-    uint32_t flags;
+    uint32_t wants; /* enum session_want */
+    uint32_t flags; /* private, see session.c */
     char id[20];
-    uint8_t mode;
-    uint8_t progress; /* how far the current silence has been dealt with: probe, notice, limit */
-    uint8_t frozen;
+    uint8_t mode;   /* enum record_mode */
 };
 
 void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us);
@@ -126,6 +107,9 @@ void session_on_connected(struct session *session, uint64_t now_us);
 void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
                        uint64_t now_us);
 void session_on_skipped(struct session *session, enum side side, uint64_t length, uint64_t now_us);
+
+/* The round trip of a leg, as measured when it was established (or later); charged to the network in the ledger. */
+void session_set_rtt(struct session *session, enum side side, uint32_t rtt_us);
 
 /* We stop (or go on) reading from `side` because the other leg does not take what we have. */
 void session_on_pushed_back(struct session *session, enum side side, bool pushed_back, uint64_t now_us);

@@ -1,0 +1,547 @@
+#include "core/fault/attribution.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+/* Whom a rule names. The relative ones are resolved with facts.suspect. */
+enum blame {
+    BLAME_NONE = 0,
+    BLAME_CLIENT,
+    BLAME_SERVER,
+    BLAME_SUSPECT,
+    BLAME_CLIENT_NETWORK,
+    BLAME_SERVER_NETWORK,
+    BLAME_SUSPECT_NETWORK,
+    BLAME_MIDDLEBOX,
+    BLAME_POLICY,
+    BLAME_WITNESS,
+    BLAME_UNKNOWN,
+};
+
+/* How sure a rule is. */
+enum sureness {
+    SURE_POSSIBLE = 0,
+    SURE_LIKELY,
+    SURE_CERTAIN,
+    SURE_BY_PROBE, /* certain with an answered probe and a tap; else likely, and the leg's network is not excluded */
+};
+
+struct rule {
+    const char *name;
+    uint32_t ends;     /* set of 1 << session_end; 0 = any */
+    uint32_t phases;   /* set of 1 << phase; 0 = any */
+    uint32_t classes;  /* set of 1 << reply_class; 0 = any */
+    uint32_t connects; /* set of 1 << connect_result; 0 = any */
+    uint64_t all;      /* every one of these facts */
+    uint64_t any;      /* at least one of these; 0 = no condition */
+    uint64_t none;     /* none of these */
+    enum cause cause;
+    enum blame fault;
+    uint32_t also; /* set of 1 << blame */
+    enum sureness sureness;
+    enum limit_by limit_by;
+};
+
+#define END(e)     (1u << SESSION_END_##e)
+#define PHASE(p)   (1u << PHASE_##p)
+#define CLASS(c)   (1u << REPLY_CLASS_##c)
+#define CONNECT(c) (1u << CONNECT_##c)
+#define ALSO(b)    (1u << BLAME_##b)
+
+#define BY_CLIENT (END(CLIENT_FIN) | END(CLIENT_RESET))
+#define BY_SERVER (END(SERVER_FIN) | END(SERVER_RESET))
+#define BY_RESET  (END(CLIENT_RESET) | END(SERVER_RESET))
+/* Ends after which the side that owed is still the suspect: it was waited for. */
+#define WAITED                                                                                               \
+    (END(NONE) | END(WITNESS) | END(DRAIN) | END(CAPTURE) | END(REPLY) | END(CLIENT_LOST) | END(SERVER_LOST))
+#define BODY_PHASES (PHASE(BODY) | PHASE(BDAT))
+#define TURN_PHASES                                                                                          \
+    (PHASE(HELO) | PHASE(STARTTLS) | PHASE(AUTH) | PHASE(MAIL) | PHASE(RCPT) | PHASE(DATA) | PHASE(RSET) |   \
+     PHASE(QUIT) | PHASE(COMMAND) | PHASE(IDLE) | PHASE(OPAQUE))
+
+/* clang-format off */
+static const struct rule rules[] = {
+    /* --- what we did ourselves ------------------------------------------------------------------------------- */
+    {.name = "overload", .ends = END(OVERLOAD),
+     .cause = CAUSE_WITNESS_STOPPED, .fault = BLAME_WITNESS, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
+    {.name = "refused", .ends = END(REFUSED),
+     .cause = CAUSE_WITNESS_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
+    {.name = "session-time", .ends = END(WITNESS), .all = FACT_SESSION_TIME,
+     .cause = CAUSE_WITNESS_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
+    {.name = "icmp-undiverted", .all = FACT_ICMP_UNDIVERTED | FACT_UNDELIVERED,
+     .cause = CAUSE_ICMP_UNDIVERTED, .fault = BLAME_WITNESS, .sureness = SURE_CERTAIN},
+    {.name = "connect-local-error", .ends = END(CONNECT_FAILED), .connects = CONNECT(LOCAL_ERROR),
+     .cause = CAUSE_OWN_DROP, .fault = BLAME_WITNESS, .sureness = SURE_CERTAIN},
+
+    /* --- the server was never reached ------------------------------------------------------------------------- */
+    {.name = "connect-refused-foreign", .ends = END(CONNECT_FAILED), .connects = CONNECT(REFUSED),
+     .all = FACT_RESET_FOREIGN,
+     .cause = CAUSE_CONNECT_REJECTED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_LIKELY},
+    {.name = "connect-refused-fits", .ends = END(CONNECT_FAILED), .connects = CONNECT(REFUSED),
+     .all = FACT_RESET_FITS,
+     .cause = CAUSE_PORT_CLOSED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
+    {.name = "connect-refused", .ends = END(CONNECT_FAILED), .connects = CONNECT(REFUSED),
+     .cause = CAUSE_PORT_CLOSED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
+    {.name = "connect-prohibited", .ends = END(CONNECT_FAILED), .connects = CONNECT(PROHIBITED),
+     .cause = CAUSE_ADMIN_PROHIBITED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "connect-rejected-foreign", .ends = END(CONNECT_FAILED), .connects = CONNECT(REJECTED),
+     .all = FACT_ICMP_FOREIGN,
+     .cause = CAUSE_CONNECT_REJECTED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN},
+    {.name = "connect-rejected", .ends = END(CONNECT_FAILED), .connects = CONNECT(REJECTED),
+     .cause = CAUSE_CONNECT_REJECTED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_LIKELY},
+    {.name = "connect-unreachable", .ends = END(CONNECT_FAILED), .connects = CONNECT(UNREACHABLE),
+     .cause = CAUSE_UNREACHABLE, .fault = BLAME_SERVER_NETWORK, .sureness = SURE_CERTAIN},
+    {.name = "connect-timed-out", .ends = END(CONNECT_FAILED), .connects = CONNECT(TIMED_OUT),
+     .cause = CAUSE_CONNECT_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER),
+     .sureness = SURE_CERTAIN},
+    {.name = "connect-awaited", .ends = WAITED | BY_CLIENT, .phases = PHASE(CONNECT), .all = FACT_STALLED,
+     .cause = CAUSE_CONNECT_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER),
+     .sureness = SURE_LIKELY},
+    {.name = "connect-abandoned", .ends = BY_CLIENT, .phases = PHASE(CONNECT), .all = FACT_NO_CLIENT_OCTETS,
+     .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+
+    /* --- what somebody said in plain words outranks what TCP shows --------------------------------------------- */
+    {.name = "verbs-rewritten", .all = FACT_VERB_MASKED | FACT_ERRORS_BEFORE, .none = FACT_MAIL_ACCEPTED,
+     .cause = CAUSE_VERBS_REWRITTEN, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "early-talk-said", .classes = CLASS(CLIENT_PROTOCOL),
+     .all = FACT_REPLY_DECIDES | FACT_EARLY_TALK, .none = FACT_EARLY_LAWFUL,
+     .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "early-talk-hinted", .phases = PHASE(GREETING), .classes = CLASS(OTHER) | CLASS(NONE) | CLASS(SHUTDOWN),
+     .all = FACT_REPLY_DECIDES | FACT_EARLY_TALK, .none = FACT_EARLY_LAWFUL,
+     .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .also = ALSO(POLICY), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_SERVER},
+    {.name = "early-talk-closed", .ends = BY_SERVER, .phases = PHASE(GREETING), .all = FACT_EARLY_TALK,
+     .none = FACT_EARLY_LAWFUL | FACT_RESET_FOREIGN,
+     .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .also = ALSO(SERVER), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_SERVER},
+    {.name = "protocol-said", .classes = CLASS(CLIENT_PROTOCOL), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
+    {.name = "body-without-354", .all = FACT_BODY_WITHOUT_354 | FACT_ERRORS_BEFORE, .none = FACT_MAIL_ACCEPTED,
+     .cause = CAUSE_BODY_WITHOUT_354, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
+    {.name = "alert-by-client", .all = FACT_ALERT_BY_CLIENT,
+     .cause = CAUSE_TLS_ALERT, .fault = BLAME_SERVER, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN},
+    {.name = "alert-by-server", .all = FACT_ALERT_BY_SERVER,
+     .cause = CAUSE_TLS_ALERT, .fault = BLAME_CLIENT, .also = ALSO(SERVER), .sureness = SURE_CERTAIN},
+    {.name = "per-source-limit", .classes = CLASS(PER_SOURCE_LIMIT), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_PER_SOURCE_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "per-source-rate", .classes = CLASS(PER_SOURCE_RATE), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_PER_SOURCE_RATE, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "session-time-said", .classes = CLASS(SESSION_TIME), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_SESSION_TIME_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "greylisting", .classes = CLASS(GREYLISTING), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_GREYLISTING, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "reputation", .classes = CLASS(REPUTATION), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_REPUTATION, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "size", .classes = CLASS(SIZE), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_SIZE_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "overload-said", .classes = CLASS(OVERLOAD), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_OVERLOAD, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "shutdown", .classes = CLASS(SHUTDOWN), .all = FACT_REPLY_DECIDES, .none = FACT_IDLE,
+     .cause = CAUSE_SHUTDOWN, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "authentication", .classes = CLASS(AUTHENTICATION), .all = FACT_REPLY_DECIDES,
+     .cause = CAUSE_REJECTED, .fault = BLAME_POLICY, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN,
+     .limit_by = LIMIT_BY_SERVER},
+    {.name = "rejected", .classes = CLASS(OTHER) | CLASS(PER_SESSION_LIMIT), .all = FACT_REPLY_DECIDES,
+     .none = FACT_SERVER_TIRED | FACT_IDLE,
+     .cause = CAUSE_REJECTED, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "limit-or-load", .classes = CLASS(CONNECTION_LIMIT_OR_LOAD) | CLASS(NONE),
+     .all = FACT_REPLY_DECIDES, .none = FACT_SERVER_TIRED | FACT_IDLE,
+     .cause = CAUSE_OVERLOAD, .fault = BLAME_SERVER, .also = ALSO(POLICY), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_SERVER},
+
+    /* --- sessions that are as they should be ------------------------------------------------------------------- */
+    {.name = "capabilities-masked", .ends = BY_CLIENT | BY_SERVER, .all = FACT_CAPABILITY_MASKED | FACT_NO_MAIL,
+     .cause = CAUSE_CAPABILITIES_MASKED, .fault = BLAME_MIDDLEBOX, .also = ALSO(CLIENT), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "orderly", .ends = BY_CLIENT | BY_SERVER | END(CAPTURE) | END(DRAIN) | END(CLIENT_LOST) |
+     END(SERVER_LOST) | END(WITNESS) | END(NONE), .all = FACT_ORDERLY,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
+    {.name = "idle-reaped", .ends = BY_SERVER | END(REPLY), .all = FACT_IDLE, .none = FACT_RESET_FOREIGN,
+     .cause = CAUSE_IDLE_REAPED, .fault = BLAME_NONE, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "idle-reaped-by-us", .ends = END(WITNESS), .all = FACT_IDLE,
+     .cause = CAUSE_IDLE_REAPED, .fault = BLAME_NONE, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
+    {.name = "idle-cut-by-foreign-reset", .ends = BY_RESET, .all = FACT_IDLE | FACT_RESET_FOREIGN,
+     .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "probe-only", .ends = BY_CLIENT, .all = FACT_NO_CLIENT_OCTETS | FACT_GREETED,
+     .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
+    {.name = "probe-only-at-once", .ends = BY_CLIENT, .all = FACT_NO_CLIENT_OCTETS | FACT_NO_SERVER_OCTETS,
+     .none = FACT_STALLED,
+     .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    {.name = "left-without-quit", .ends = BY_CLIENT, .all = FACT_OWED_CLIENT | FACT_GREETED,
+     .none = FACT_MAIL_OPEN | FACT_LINE_OPEN | FACT_TLS | FACT_OTHER_UNDELIVERED | FACT_UNDELIVERED | FACT_NOT_SMTP,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
+    {.name = "left-inside-tls", .ends = BY_CLIENT, .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL),
+     .all = FACT_TLS, .none = FACT_OWED_SERVER | FACT_UNDELIVERED,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    {.name = "idle-at-stop", .ends = END(DRAIN) | END(CAPTURE), .all = FACT_OWED_CLIENT,
+     .none = FACT_MAIL_OPEN | FACT_STALLED | FACT_TLS | FACT_LINE_OPEN,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_POSSIBLE},
+    {.name = "witness-stopped", .ends = END(DRAIN), .none = FACT_STALLED,
+     .cause = CAUSE_WITNESS_STOPPED, .fault = BLAME_WITNESS, .sureness = SURE_CERTAIN},
+
+    /* --- an imperfect witness accuses nobody ------------------------------------------------------------------- */
+    {.name = "observer-gap", .all = FACT_OBSERVER_GAP,
+     .cause = CAUSE_CAPTURE_GAP, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
+    {.name = "one-way", .all = FACT_ONE_WAY,
+     .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
+    {.name = "not-smtp", .all = FACT_NOT_SMTP,
+     .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
+
+    /* --- a reset that is not who it says it is ------------------------------------------------------------------ */
+    {.name = "reset-injected", .ends = END(SERVER_RESET) | END(CLIENT_RESET), .all = FACT_RESET_FOREIGN,
+     .cause = CAUSE_RESET_INJECTED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+
+    /* --- the side that owed ended it itself --------------------------------------------------------------------- */
+    {.name = "silent-close-greeting", .ends = END(SERVER_FIN), .phases = PHASE(GREETING),
+     .all = FACT_NO_SERVER_OCTETS,
+     .cause = CAUSE_SILENT_CLOSE, .fault = BLAME_SERVER, .also = ALSO(POLICY), .sureness = SURE_LIKELY},
+    {.name = "silent-reset-greeting", .ends = END(SERVER_RESET), .phases = PHASE(GREETING),
+     .all = FACT_NO_SERVER_OCTETS,
+     .cause = CAUSE_SILENT_CLOSE, .fault = BLAME_SERVER, .also = ALSO(POLICY) | ALSO(MIDDLEBOX),
+     .sureness = SURE_LIKELY},
+    {.name = "silent-close-tls", .ends = BY_SERVER, .all = FACT_TLS_REPLY_THEN_CLOSE,
+     .cause = CAUSE_SILENT_CLOSE, .fault = BLAME_SERVER, .also = ALSO(POLICY), .sureness = SURE_POSSIBLE},
+    {.name = "long-line-killed", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER | FACT_LONG_COMMAND,
+     .none = FACT_RESET_FITS,
+     .cause = CAUSE_LONG_LINE_KILLED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_POSSIBLE,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "server-closed-owing", .ends = END(SERVER_FIN), .all = FACT_OWED_SERVER,
+     .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
+    {.name = "server-reset-owing-fits", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER | FACT_RESET_FITS,
+     .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
+    {.name = "server-reset-owing", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER,
+     .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
+    {.name = "client-closed-owing", .ends = END(CLIENT_FIN), .all = FACT_OWED_CLIENT,
+     .none = FACT_UNDELIVERED | FACT_OTHER_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
+    {.name = "client-reset-owing-fits", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT | FACT_RESET_FITS,
+     .none = FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
+    {.name = "client-reset-owing", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT, .none = FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
+
+    /* --- the other side ended it at once: nobody was waited for -------------------------------------------------- */
+    {.name = "client-closed-early", .ends = END(CLIENT_FIN), .all = FACT_OWED_SERVER,
+     .none = FACT_STALLED | FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
+    {.name = "client-reset-early", .ends = END(CLIENT_RESET), .all = FACT_OWED_SERVER,
+     .none = FACT_STALLED | FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
+    {.name = "server-closed-early", .ends = END(SERVER_FIN), .all = FACT_OWED_CLIENT,
+     .none = FACT_STALLED | FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
+    {.name = "server-reset-early-fits", .ends = END(SERVER_RESET), .all = FACT_OWED_CLIENT | FACT_RESET_FITS,
+     .none = FACT_STALLED | FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
+    {.name = "server-reset-early", .ends = END(SERVER_RESET), .all = FACT_OWED_CLIENT,
+     .none = FACT_STALLED | FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
+
+    /* --- what TCP proves about the leg of the side that owed, whoever ended it ----------------------------------- */
+    {.name = "path-mtu", .all = FACT_UNDELIVERED | FACT_ONLY_BIG_LOST,
+     .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
+    {.name = "unreachable", .all = FACT_UNREACHABLE,
+     .cause = CAUSE_UNREACHABLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
+    {.name = "state-expired", .all = FACT_UNDELIVERED | FACT_AFTER_LONG_IDLE,
+     .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK) | ALSO(SUSPECT),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "undelivered", .all = FACT_UNDELIVERED,
+     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_CERTAIN},
+    {.name = "window-tiny", .all = FACT_WINDOW_TINY | FACT_STALLED,
+     .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT), .sureness = SURE_LIKELY},
+    {.name = "not-reading", .all = FACT_WINDOW_ZERO | FACT_STALLED,
+     .cause = CAUSE_NOT_READING, .fault = BLAME_SUSPECT, .sureness = SURE_CERTAIN},
+    {.name = "revealed-big", .phases = BODY_PHASES | PHASE(TLS) | PHASE(OPAQUE), .all = FACT_REVEALED_BIG,
+     .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_LIKELY},
+    {.name = "revealed", .all = FACT_REVEALED,
+     .cause = CAUSE_OCTETS_LOST, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
+    {.name = "probe-unanswered", .all = FACT_PROBE_UNANSWERED,
+     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_CERTAIN},
+    {.name = "client-lost", .ends = END(CLIENT_LOST),
+     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN},
+    {.name = "server-lost", .ends = END(SERVER_LOST),
+     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER), .sureness = SURE_CERTAIN},
+    {.name = "other-undelivered", .ends = BY_CLIENT | BY_SERVER, .all = FACT_OTHER_UNDELIVERED | FACT_OWED_CLIENT,
+     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(CLIENT), .sureness = SURE_LIKELY},
+
+    /* --- all was delivered: one side was slow, the other impatient (RFC 5321 4.5.3.2 is the yardstick) ----------- */
+    {.name = "early-close", .ends = BY_SERVER, .all = FACT_OWED_CLIENT, .none = FACT_PAST_RFC,
+     .cause = CAUSE_EARLY_CLOSE, .fault = BLAME_SERVER, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN,
+     .limit_by = LIMIT_BY_SERVER},
+    {.name = "gave-up-early", .ends = BY_CLIENT, .all = FACT_OWED_SERVER, .none = FACT_PAST_RFC,
+     .cause = CAUSE_GAVE_UP_EARLY, .fault = BLAME_CLIENT, .also = ALSO(SERVER), .sureness = SURE_CERTAIN,
+     .limit_by = LIMIT_BY_CLIENT},
+
+    /* --- silence of the client ------------------------------------------------------------------------------------ */
+    {.name = "unterminated-body", .phases = BODY_PHASES, .all = FACT_OWED_CLIENT | FACT_STALLED | FACT_BARE_DOT,
+     .cause = CAUSE_UNTERMINATED_BODY, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
+    {.name = "data-start", .phases = PHASE(BODY), .all = FACT_OWED_CLIENT | FACT_STALLED, .none = FACT_BODY_BEGAN,
+     .cause = CAUSE_DATA_START_STALL, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
+    {.name = "body", .phases = BODY_PHASES, .all = FACT_OWED_CLIENT | FACT_STALLED,
+     .cause = CAUSE_BODY_STALL, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
+    {.name = "tls-client", .phases = PHASE(TLS), .all = FACT_OWED_CLIENT | FACT_STALLED,
+     .cause = CAUSE_TLS_HANDSHAKE_STALL, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
+    {.name = "idle-live", .ends = END(NONE), .all = FACT_OWED_CLIENT | FACT_IDLE,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    {.name = "unterminated-command", .phases = TURN_PHASES, .all = FACT_OWED_CLIENT | FACT_STALLED | FACT_LINE_OPEN,
+     .cause = CAUSE_UNTERMINATED_COMMAND, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
+    {.name = "command", .phases = TURN_PHASES, .all = FACT_OWED_CLIENT | FACT_STALLED,
+     .cause = CAUSE_COMMAND_STALL, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
+
+    /* --- silence of the server ------------------------------------------------------------------------------------ */
+    {.name = "incomplete-reply", .all = FACT_OWED_SERVER | FACT_STALLED | FACT_REPLY_OPEN, .none = FACT_LINE_OPEN,
+     .cause = CAUSE_INCOMPLETE_REPLY, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},
+    {.name = "unterminated-reply", .all = FACT_OWED_SERVER | FACT_STALLED | FACT_LINE_OPEN,
+     .cause = CAUSE_UNTERMINATED_REPLY, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},
+    {.name = "greeting", .phases = PHASE(GREETING), .all = FACT_OWED_SERVER | FACT_STALLED,
+     .cause = CAUSE_GREETING_STALL, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},
+    {.name = "split-dot", .phases = PHASE(END_OF_DATA), .all = FACT_OWED_SERVER | FACT_STALLED | FACT_SPLIT_DOT |
+     FACT_BANNER_MASKED,
+     .cause = CAUSE_SPLIT_DOT, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_LIKELY},
+    {.name = "end-of-data", .phases = PHASE(END_OF_DATA), .all = FACT_OWED_SERVER | FACT_STALLED,
+     .cause = CAUSE_END_OF_DATA_STALL, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},
+    {.name = "tls-server", .phases = PHASE(TLS), .all = FACT_OWED_SERVER | FACT_STALLED,
+     .cause = CAUSE_TLS_HANDSHAKE_STALL, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},
+    {.name = "reply", .phases = TURN_PHASES | BODY_PHASES, .all = FACT_OWED_SERVER | FACT_STALLED,
+     .cause = CAUSE_REPLY_STALL, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},
+
+    /* --- and what remains ------------------------------------------------------------------------------------------ */
+    {.name = "midstream", .all = FACT_MIDSTREAM,
+     .cause = CAUSE_CAPTURE_GAP, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
+    {.name = "undetermined",
+     .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
+};
+/* clang-format on */
+_Static_assert(sizeof rules / sizeof rules[0] < 200, "the table is read once per verdict");
+_Static_assert(SESSION_END_COUNT <= 32 && PHASE_COUNT <= 32 && REPLY_CLASS_COUNT <= 32, "sets fit 32 bits");
+
+static bool set_admits(uint32_t set, unsigned member)
+{
+    return set == 0 || (set >> member & 1u) != 0;
+}
+
+static bool rule_fits(const struct rule *rule, const struct facts *facts)
+{
+    return set_admits(rule->ends, facts->end) && set_admits(rule->phases, facts->phase) &&
+           set_admits(rule->classes, facts->reply_class) && set_admits(rule->connects, facts->connect) &&
+           (facts->bits & rule->all) == rule->all && (rule->any == 0 || (facts->bits & rule->any) != 0) &&
+           (facts->bits & rule->none) == 0;
+}
+
+static const struct rule *rule_find(const struct facts *facts)
+{
+    const struct rule *rule = rules;
+    while (!rule_fits(rule, facts)) { /* the last rule fits everything */
+        rule++;
+    }
+    return rule;
+}
+
+static enum fault blame_resolve(enum blame blame, enum side suspect)
+{
+    switch (blame) {
+    case BLAME_NONE:
+        return FAULT_NONE;
+    case BLAME_CLIENT:
+        return FAULT_CLIENT;
+    case BLAME_SERVER:
+        return FAULT_SERVER;
+    case BLAME_SUSPECT:
+        return suspect == SIDE_CLIENT ? FAULT_CLIENT : suspect == SIDE_SERVER ? FAULT_SERVER : FAULT_UNKNOWN;
+    case BLAME_CLIENT_NETWORK:
+        return FAULT_CLIENT_NETWORK;
+    case BLAME_SERVER_NETWORK:
+        return FAULT_SERVER_NETWORK;
+    case BLAME_SUSPECT_NETWORK:
+        return suspect == SIDE_CLIENT   ? FAULT_CLIENT_NETWORK
+               : suspect == SIDE_SERVER ? FAULT_SERVER_NETWORK
+                                        : FAULT_UNKNOWN;
+    case BLAME_MIDDLEBOX:
+        return FAULT_MIDDLEBOX;
+    case BLAME_POLICY:
+        return FAULT_POLICY;
+    case BLAME_WITNESS:
+        return FAULT_WITNESS;
+    case BLAME_UNKNOWN:
+        return FAULT_UNKNOWN;
+    }
+    return FAULT_UNKNOWN;
+}
+
+static uint32_t also_resolve(uint32_t also, const struct facts *facts)
+{
+    uint32_t faults = 0;
+    for (unsigned blame = BLAME_CLIENT; blame <= BLAME_UNKNOWN; blame++) {
+        if (also >> blame & 1u) {
+            faults |= 1u << blame_resolve((enum blame)blame, facts->suspect);
+        }
+    }
+    return faults;
+}
+
+static enum where where_of(const struct rule *rule, const struct facts *facts, enum fault fault)
+{
+    switch (fault) {
+    case FAULT_CLIENT:
+    case FAULT_CLIENT_NETWORK:
+        return WHERE_CLIENT_LEG;
+    case FAULT_SERVER:
+    case FAULT_SERVER_NETWORK:
+        return WHERE_SERVER_LEG;
+    case FAULT_WITNESS:
+        return WHERE_HERE;
+    case FAULT_POLICY:
+        return rule->limit_by == LIMIT_BY_WITNESS ? WHERE_HERE : WHERE_SERVER_LEG;
+    case FAULT_MIDDLEBOX:
+        if (rule->cause == CAUSE_VERBS_REWRITTEN) {
+            return WHERE_CLIENT_LEG;
+        }
+        if (facts->end == SESSION_END_CLIENT_RESET) {
+            return WHERE_CLIENT_LEG;
+        }
+        if (facts->end == SESSION_END_SERVER_RESET || facts->end == SESSION_END_CONNECT_FAILED ||
+            rule->cause == CAUSE_CAPABILITIES_MASKED) {
+            return WHERE_SERVER_LEG;
+        }
+        return facts->suspect == SIDE_CLIENT   ? WHERE_CLIENT_LEG
+               : facts->suspect == SIDE_SERVER ? WHERE_SERVER_LEG
+                                               : WHERE_UNKNOWN;
+    case FAULT_NONE:
+    case FAULT_UNKNOWN:
+    case FAULT_COUNT:
+        return WHERE_UNKNOWN;
+    }
+    return WHERE_UNKNOWN;
+}
+
+static enum ended_by ended_by_of(const struct facts *facts)
+{
+    switch (facts->end) {
+    case SESSION_END_NONE:
+        return ENDED_BY_NONE;
+    case SESSION_END_REPLY:
+        return ENDED_BY_SERVER;
+    case SESSION_END_CLIENT_FIN:
+        return ENDED_BY_CLIENT;
+    case SESSION_END_SERVER_FIN:
+        return ENDED_BY_SERVER;
+    case SESSION_END_CLIENT_RESET:
+        return (facts->bits & FACT_RESET_FOREIGN) ? ENDED_BY_MIDDLEBOX : ENDED_BY_CLIENT;
+    case SESSION_END_SERVER_RESET:
+        return (facts->bits & FACT_RESET_FOREIGN) ? ENDED_BY_MIDDLEBOX : ENDED_BY_SERVER;
+    case SESSION_END_CLIENT_LOST:
+        return ENDED_BY_CLIENT_NETWORK;
+    case SESSION_END_SERVER_LOST:
+        return ENDED_BY_SERVER_NETWORK;
+    case SESSION_END_CONNECT_FAILED:
+        switch (facts->connect) {
+        case CONNECT_REFUSED:
+            return (facts->bits & FACT_RESET_FOREIGN) ? ENDED_BY_MIDDLEBOX : ENDED_BY_SERVER;
+        case CONNECT_TIMED_OUT:
+        case CONNECT_PENDING:
+            return ENDED_BY_TIMEOUT;
+        case CONNECT_UNREACHABLE:
+            return ENDED_BY_SERVER_NETWORK;
+        case CONNECT_PROHIBITED:
+        case CONNECT_REJECTED:
+            return ENDED_BY_MIDDLEBOX;
+        case CONNECT_LOCAL_ERROR:
+            return ENDED_BY_WITNESS;
+        case CONNECT_ESTABLISHED:
+        case CONNECT_COUNT:
+            break;
+        }
+        return ENDED_BY_UNKNOWN;
+    case SESSION_END_WITNESS:
+    case SESSION_END_REFUSED:
+    case SESSION_END_DRAIN:
+    case SESSION_END_OVERLOAD:
+        return ENDED_BY_WITNESS;
+    case SESSION_END_CAPTURE:
+        return ENDED_BY_CAPTURE_END;
+    case SESSION_END_COUNT:
+        break;
+    }
+    return ENDED_BY_UNKNOWN;
+}
+
+static enum confidence confidence_of(const struct rule *rule, const struct facts *facts, struct verdict *verdict)
+{
+    switch (rule->sureness) {
+    case SURE_POSSIBLE:
+        return CONFIDENCE_POSSIBLE;
+    case SURE_LIKELY:
+        return CONFIDENCE_LIKELY;
+    case SURE_CERTAIN:
+        return CONFIDENCE_CERTAIN;
+    case SURE_BY_PROBE:
+        if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {
+            return CONFIDENCE_CERTAIN;
+        }
+        /* Everything we sent is acknowledged, but what the suspect said may have been lost on its way to us. */
+        verdict->also |= 1u << blame_resolve(BLAME_SUSPECT_NETWORK, facts->suspect);
+        verdict->notes |= (facts->bits & FACT_PROBE_ANSWERED) ? 0u : (uint32_t)NOTE_UNPROBED;
+        return CONFIDENCE_LIKELY;
+    }
+    return CONFIDENCE_POSSIBLE;
+}
+
+/* A limit that ended a silence belongs to the side that ended it, whatever the cause of the silence. */
+static void limit_fill(const struct rule *rule, const struct facts *facts, struct verdict *verdict)
+{
+    verdict->limit_by = rule->limit_by;
+    bool silence = (facts->bits & FACT_STALLED) != 0;
+    if (facts->end == SESSION_END_WITNESS || facts->end == SESSION_END_REFUSED) {
+        verdict->limit_by = LIMIT_BY_WITNESS;
+        verdict->limit_us = facts->limit_us;
+        return;
+    }
+    bool server_tired = facts->end == SESSION_END_REPLY && (facts->bits & FACT_SERVER_TIRED) != 0;
+    bool server_left = facts->end == SESSION_END_SERVER_FIN || facts->end == SESSION_END_SERVER_RESET;
+    bool client_left = facts->end == SESSION_END_CLIENT_FIN || facts->end == SESSION_END_CLIENT_RESET;
+    if (!silence || verdict->cause == CAUSE_CLEAN || verdict->cause == CAUSE_ABORTED ||
+        verdict->cause == CAUSE_RESET_INJECTED || verdict->cause == CAUSE_PROBE_ONLY) {
+        return;
+    }
+    if (server_tired || (server_left && (facts->bits & FACT_OWED_CLIENT))) {
+        verdict->limit_by = LIMIT_BY_SERVER;
+        verdict->limit_us = facts->waited_us;
+        if (facts->waited_us < facts->patience_us && verdict->cause != CAUSE_IDLE_REAPED &&
+            (facts->bits & FACT_OWED_CLIENT)) {
+            verdict->notes |= NOTE_SERVER_LIMIT_BELOW_RFC;
+        }
+    } else if (client_left && (facts->bits & FACT_OWED_SERVER)) {
+        verdict->limit_by = LIMIT_BY_CLIENT;
+        verdict->limit_us = facts->waited_us;
+        if (facts->waited_us < facts->patience_us) {
+            verdict->notes |= NOTE_CLIENT_LIMIT_BELOW_RFC;
+        }
+    }
+}
+
+void attribution_judge(const struct facts *facts, struct verdict *verdict)
+{
+    const struct rule *rule = rule_find(facts);
+    verdict->cause = rule->cause;
+    verdict->fault = blame_resolve(rule->fault, facts->suspect);
+    verdict->also = also_resolve(rule->also, facts);
+    verdict->confidence = confidence_of(rule, facts, verdict);
+    verdict->also &= ~(1u << verdict->fault);
+    verdict->where = where_of(rule, facts, verdict->fault);
+    verdict->phase = facts->phase;
+    verdict->owed_by = facts->suspect;
+    verdict->ended_by = ended_by_of(facts);
+    verdict->waited_us = (facts->bits & FACT_STALLED) ? facts->waited_us : 0;
+    limit_fill(rule, facts, verdict);
+    explain_verdict(facts, verdict);
+}
+
+const char *attribution_rule_name(const struct facts *facts)
+{
+    return rule_find(facts)->name;
+}

@@ -1,0 +1,96 @@
+/* facts - the evidence of one session, flattened into what the rules of attribution ask.
+ * Built by core/session at the deciding moment; pure data. Threads: none. */
+#ifndef SMTPWITNESS_CORE_FAULT_FACTS_H
+#define SMTPWITNESS_CORE_FAULT_FACTS_H
+
+#include <stdint.h>
+
+#include "core/base/phase.h"
+#include "core/base/side.h"
+#include "core/fault/evidence.h"
+#include "core/fault/session_end.h"
+#include "core/smtp/reply_text.h"
+
+/* One bit per yes/no fact. "Suspect": the side whose turn it was; its leg's transport facts are LEG_*-derived. */
+#define FACT(bit) (UINT64_C(1) << (bit))
+#define FACT_OWED_CLIENT          FACT(0)  /* the suspect is the client */
+#define FACT_OWED_SERVER          FACT(1)  /* the suspect is the server */
+#define FACT_STALLED              FACT(2)  /* the suspect had been silent for FACTS_STALL_US or more */
+#define FACT_PAST_RFC             FACT(3)  /* ... for what RFC 5321 grants, or more */
+#define FACT_LINE_OPEN            FACT(4)  /* the suspect had begun a line */
+#define FACT_REPLY_OPEN           FACT(5)  /* a multi-line reply, or LMTP's set of replies, was unfinished */
+#define FACT_BODY_BEGAN           FACT(6)
+#define FACT_MAIL_OPEN            FACT(7)
+#define FACT_IDLE                 FACT(8)  /* between mails, at leisure, after at least one mail was tried */
+#define FACT_QUIT_SENT            FACT(9)
+#define FACT_ORDERLY              FACT(10) /* 221 said, or QUIT sent and every mail answered */
+#define FACT_MAIL_FAILED          FACT(11) /* fewer mails accepted than tried, and a reply says why */
+#define FACT_MAIL_ACCEPTED        FACT(12)
+#define FACT_NO_CLIENT_OCTETS     FACT(13)
+#define FACT_NO_SERVER_OCTETS     FACT(14)
+#define FACT_GREETED              FACT(15)
+#define FACT_EARLY_TALK           FACT(16)
+#define FACT_EARLY_LAWFUL         FACT(17)
+#define FACT_VERB_MASKED          FACT(18)
+#define FACT_CAPABILITY_MASKED    FACT(19)
+#define FACT_BANNER_MASKED        FACT(20)
+#define FACT_BODY_WITHOUT_354     FACT(21)
+#define FACT_LONG_COMMAND         FACT(22)
+#define FACT_SPLIT_DOT            FACT(23)
+#define FACT_BARE_DOT             FACT(24)
+#define FACT_NOT_SMTP             FACT(25)
+#define FACT_TLS                  FACT(26)
+#define FACT_ALERT_BY_CLIENT      FACT(27) /* a fatal TLS alert in clear */
+#define FACT_ALERT_BY_SERVER      FACT(28)
+#define FACT_TLS_REPLY_THEN_CLOSE FACT(29) /* an encrypted reply, close_notify, end */
+#define FACT_ERRORS_BEFORE        FACT(30)
+#define FACT_OBSERVER_GAP         FACT(31) /* we ourselves missed packets */
+#define FACT_MIDSTREAM            FACT(32)
+#define FACT_SESSION_TIME         FACT(33) /* our limit of the whole session passed */
+#define FACT_UNDELIVERED          FACT(34) /* octets sent to the suspect are repeated and not acknowledged */
+#define FACT_ONLY_BIG_LOST        FACT(35)
+#define FACT_WINDOW_ZERO          FACT(36)
+#define FACT_WINDOW_TINY          FACT(37)
+#define FACT_REVEALED             FACT(38) /* the suspect's sequence number is beyond what reached us */
+#define FACT_REVEALED_BIG         FACT(39) /* ... by a full segment or more */
+#define FACT_PROBE_ANSWERED       FACT(40)
+#define FACT_PROBE_UNANSWERED     FACT(41)
+#define FACT_TAPPED               FACT(42)
+#define FACT_UNREACHABLE          FACT(43) /* ICMP unreachable on the suspect's leg */
+#define FACT_ICMP_UNDIVERTED      FACT(44)
+#define FACT_RESET_FOREIGN        FACT(45) /* the deciding RST does not fit its sender */
+#define FACT_RESET_FITS           FACT(46)
+#define FACT_ICMP_FOREIGN         FACT(47) /* the ICMP error came from another box than the server */
+#define FACT_OTHER_UNDELIVERED    FACT(48) /* the last thing said to the other side is not acknowledged by it */
+#define FACT_ONE_WAY              FACT(49)
+#define FACT_WAS_WAITED_FOR       FACT(50) /* the suspect had been silent long enough that a 421 may mean a timeout */
+#define FACT_AFTER_LONG_IDLE      FACT(51) /* minutes of silence on the leg, then nothing got through */
+#define FACT_NO_MAIL              FACT(52) /* no MAIL was tried */
+#define FACT_REPLY_DECIDES        FACT(53) /* a failing reply ended the session, or every mail of an ended session */
+#define FACT_SERVER_TIRED         FACT(54) /* that reply says (or hints) that the server tired of waiting */
+#define FACT_DEADLINE             FACT(55) /* our own limit of silence passed, reported or enforced */
+
+#define FACTS_STALL_US      1000000   /* shorter silences are no stall: a second of RTO, scheduling and think time */
+#define FACTS_WAITED_FOR_US 5000000   /* the shortest idle limit seen in the field is 5-10 s (Postfix stress) */
+#define FACTS_LONG_IDLE_US  230000000 /* shorter than the shortest common state timeout (240 s, Azure) less 5 % */
+#define FACTS_BIG_OCTETS    500       /* more than a command, less than a segment */
+
+struct facts {
+    uint64_t bits;
+    enum session_end end;        /* NONE: judged while it runs (stall notice) */
+    enum phase phase;
+    enum side suspect;           /* SIDE_NONE: nobody owed anything */
+    enum reply_class reply_class; /* of the kept reply, when it matters */
+    enum connect_result connect; /* of the server leg */
+    uint64_t waited_us;
+    uint64_t age_us;
+    uint64_t patience_us;        /* RFC 5321: how long the suspect may take */
+    uint64_t limit_us;           /* our own limit that acted, 0 = none */
+    const struct leg_evidence *suspect_leg; /* may be NULL */
+    const struct leg_evidence *server_leg;  /* may be NULL */
+    uint8_t alert;               /* TLS alert description */
+    uint16_t reply_code;
+    uint32_t concurrent, concurrent_limit; /* of the source, for the sentence */
+};
+
+#endif
