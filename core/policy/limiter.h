@@ -7,8 +7,21 @@
  * Owns:    the table, its tickets' counts. Bounds: max_rows rows, LIMITER_ROW_OCTETS each, allocated once. When the
  *          table is full the row that has been idle longest goes; when every row is in use the connection is
  *          admitted uncounted (fail open) and counted in limiter_stats.uncounted.
- * Hash:    keyed (SipHash-like) with the caller's seed: sources cannot choose to collide.
- * Threads: any; one mutex inside, held for a bounded number of steps. Time: monotonic microseconds from the caller. */
+ * Hash:    keyed (SipHash-2-4) with the caller's seed: sources cannot choose to collide.
+ * Threads: any; one mutex inside, held for a bounded number of steps. Time: monotonic microseconds from the caller.
+ *
+ * When a limit is met, `n` sessions being open and the newcomer not yet counted:
+ *   per-source  n of its row >= per_source_count
+ *   total       n in all >= total_count
+ *   percent     n of its row >= max(1, (total_count - n in all) * percent_of_remaining / 100), rounded down; no such
+ *               limit while total_count is 0. Source: Microsoft, Set-ReceiveConnector,
+ *               MaxInboundConnectionPercentagePerSource, "the percentage of available remaining connections". What
+ *               it does when the part rounds to nothing is not published; one is then allowed here.
+ *   rate        new ones of its row in the window, this one included, > rate_count. The window slides over two
+ *               buckets: this bucket's count plus the previous one's in proportion to its part that the window still
+ *               covers, rounded down. A refused or held attempt counts too.
+ * When several are met: a refusal we enforce outranks a hold, a hold outranks what is only reported, and among
+ * equals the first in the order above is named. A rate over its limit is refused, never held. */
 #ifndef SMTPWITNESS_CORE_POLICY_LIMITER_H
 #define SMTPWITNESS_CORE_POLICY_LIMITER_H
 
@@ -20,7 +33,8 @@
 #include "core/base/attributes.h"
 #include "core/policy/policy_settings.h"
 
-#define LIMITER_ROW_OCTETS 128 /* upper bound, asserted; a million rows fit 128 MB */
+#define LIMITER_ROW_OCTETS 128 /* at most, with its share of the index, asserted: a million rows fit 128 MB */
+#define LIMITER_WALK_ROWS  64  /* rows with waiters looked at while the lock is held once */
 
 struct limiter;
 
@@ -38,12 +52,13 @@ enum limiter_limit { /* which limit was met first */
                      LIMITER_LIMIT_RATE,
 };
 
-/* What was counted at one instant. */
+/* What was counted at one instant. "This one" is included even when it was refused: the 21st at a limit of 20
+ * reads 21. */
 struct limiter_counts {
     uint32_t concurrent;      /* open sessions of this source to this server, this one included */
     uint32_t concurrent_peak; /* since the row exists */
     uint32_t greeted;         /* of them, those the server has greeted with 220 and not refused */
-    uint32_t total;           /* open sessions in all */
+    uint32_t total;           /* open sessions in all, this one included */
     uint32_t rate;            /* new ones of this source in the last window, this one included */
     uint32_t limit;           /* the limit that was met, as a count; 0 = none */
     enum limiter_limit met;   /* the limit met, whether enforced or reported */
@@ -77,7 +92,7 @@ enum limiter_answer limiter_admit(struct limiter *limiter, const struct policy_s
                                   const struct address *client, const struct address *server, uint64_t now_us,
                                   struct limiter_ticket *ticket, struct limiter_counts *counts) MUST_CHECK;
 
-/* Gives the place back; harmless on a zero ticket; zeroes it. */
+/* Gives the place back; harmless on a zero ticket; zeroes it. May call wake() of whoever gets the place. */
 void limiter_release(struct limiter *limiter, struct limiter_ticket *ticket, uint64_t now_us);
 
 /* The server greeted this one (220) / refused it after all: what the server's own limit looks like from here. */
@@ -87,33 +102,58 @@ void limiter_greeted(struct limiter *limiter, struct limiter_ticket *ticket, boo
 void limiter_count(struct limiter *limiter, const struct limiter_ticket *ticket,
                    struct limiter_counts *counts);
 
-/* A held connection. Embedded by value in the caller's session; linked while it waits. */
+/* What enforcement holds this waiter for; 0 = not that limit. Filled by the limiter. */
+struct limiter_hold {
+    uint32_t per_source_count;
+    uint32_t total_count;
+    uint32_t percent;
+    uint32_t percent_of_count;
+};
+
+/* A held connection. Embedded by value in the caller's session, all zero at first; linked while it waits.
+ * The caller sets client, server, wake and context, and reads the rest only through limiter_take(). */
 struct limiter_waiter {
     struct limiter_waiter *next, *previous;
     struct address client, server;
+    struct limiter_hold hold;
     uint32_t row, generation;
     uint64_t since_us;
     bool linked;
     bool granted;                 /* set under the limiter's lock */
     struct limiter_ticket ticket; /* valid once granted */
-    void (*wake)(void *context);  /* called, without the lock, from the thread that freed the slot */
+    void (*wake)(void *context);  /* called, without the lock, from a thread that freed a slot */
     void *context;
 };
 
-/* Queues after LIMITER_HOLD. Slots freed by limiter_release() are reserved for waiters in order of arrival: the
- * waiter is granted its ticket before wake() is called. May grant at once (granted is then set, wake not called). */
-void limiter_wait(struct limiter *limiter, const struct policy_settings *settings,
+/* Queues after LIMITER_HOLD. Returns true when a slot was free at once: then wake() is not called, and the ticket
+ * is there for limiter_take(). Otherwise the waiter is granted its ticket before wake() is called.
+ * Order:   first come, first served within a row. Among rows that wait for the total or the percentage, one each in
+ *          turn, so that a source with a long queue does not starve the others. At most LIMITER_WALK_ROWS rows are
+ *          looked at before the lock is let go; those passed over go to the end, so that each has its turn. */
+bool limiter_wait(struct limiter *limiter, const struct policy_settings *settings,
                   struct limiter_waiter *waiter, uint64_t now_us);
 
+/* Takes over the ticket of a granted waiter; false when it is not granted. On true the same holds as after
+ * limiter_leave(), and the caller owes the limiter_release(). */
+bool limiter_take(struct limiter *limiter, struct limiter_waiter *waiter,
+                  struct limiter_ticket *ticket) MUST_CHECK;
+
 /* Leaves the queue (client gone, held too long). If it was granted meanwhile the ticket is released. After return
- * wake() is not running and will not be called. */
+ * wake() is not running in another thread and will not be called: the waiter's memory may go. Waits for a wake()
+ * that runs in another thread, unless that one is itself waiting for this thread's wake() to end (two wake()s that
+ * leave each other's waiters); then, and only then, it returns without waiting. May be called inside any wake(). */
 void limiter_leave(struct limiter *limiter, struct limiter_waiter *waiter, uint64_t now_us);
+
+/* After a reload: everyone who waits is measured against the new settings, and let in or kept. Without this call a
+ * waiter learns of new limits at the next limiter_admit() that reaches its row. */
+void limiter_reload(struct limiter *limiter, const struct policy_settings *settings, uint64_t now_us);
 
 void limiter_stats(struct limiter *limiter, struct limiter_stats *stats);
 
-/* The busiest sources by peak since the last call with reset; returns how many were written, most first. */
+/* The busiest sources by peak since the last call with reset; returns how many were written, most first. Walks the
+ * whole table, letting the lock go between slices: for the periodic report, not for every session. */
 struct limiter_peak {
-    struct address source; /* network address for IPv6 /64 or a named list: see name */
+    struct address source; /* port 0; of an IPv6 /64 its first address; all zero for a named list */
     struct address server;
     uint32_t peak, concurrent, opened;
     char name[32]; /* of the [source NAME] counted as one, else "" */
