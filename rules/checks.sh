@@ -1,0 +1,418 @@
+# checks.sh - what would break the proxy's rules, found before they are loaded, and what to do about it.
+# Sourced by proxy.sh. Nothing here changes anything: the kernel is probed in an empty network namespace.
+# shellcheck shell=sh
+# shellcheck disable=SC2154  # set_*, families, mark_value and mark_mask come from settings.sh
+
+# ---- findings ----
+
+finding_problem() { # TEXT REMEDY: it would not work
+    echo "$1" >>"$work/problems"
+    if [ "$findings_form" = load ]; then
+        echo "$program: $1; $2" >&2
+    else
+        printf 'problem: %s\nremedy: %s\n' "$1" "$2"
+    fi
+}
+
+finding_warning() { # TEXT REMEDY: it works, but the administrator should know
+    [ "$findings_form" = check ] || return 0
+    printf 'warning: %s\nremedy: %s\n' "$1" "$2"
+}
+
+findings_clean() { ! [ -s "$work/problems" ]; }
+
+findings_for_load() {
+    findings_form=load
+    findings_gather
+}
+
+findings_all() {
+    findings_form=check
+    findings_gather
+}
+
+findings_gather() {
+    : >"$work/problems"
+    check_privilege
+    check_tools
+    findings_clean || return 1
+    for family in $families; do
+        firewall_save "$family" "$work/seen.$family" ||
+            finding_problem "the $(firewall_name "$family") ruleset cannot be read: $(error_first_line)" "run $(firewall_name "$family")-save and see what it needs"
+    done
+    findings_clean || return 1
+    nft_rules_read
+    check_kernel
+    check_src_valid_mark
+    check_mark_sysctls
+    check_forwarding
+    check_rp_filter
+    check_interfaces
+    for family in $families; do
+        name=$(firewall_name "$family")
+        check_mark_owner "$work/seen.$family"
+        check_connmark "$work/seen.$family"
+        check_routing_rules
+        check_routing_table
+        check_nat "$work/seen.$family"
+        check_forward_lists "$work/seen.$family"
+        check_loaded "$work/seen.$family"
+        check_other_backend
+    done
+    check_nft
+    check_listener
+    findings_clean
+}
+
+# ---- the machine ----
+
+check_privilege() {
+    if [ "$(id -u)" -ne 0 ]; then
+        finding_problem 'not run as root' 'run it with sudo'
+        return
+    fi
+    capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+    [ $((0x${capabilities:-0} >> 12 & 1)) -eq 1 ] ||
+        finding_problem 'the capability to change the network (CAP_NET_ADMIN) is missing' \
+            'run it on the router itself, not in a container without NET_ADMIN'
+}
+
+check_tools() {
+    command -v ip >/dev/null || finding_problem 'the program ip is missing' 'install iproute2'
+    for family in $families; do
+        family_has_tools "$family" ||
+            finding_problem "$(firewall_name "$family")-save and $(firewall_name "$family")-restore are missing" 'install iptables'
+    done
+}
+
+kernel_features() { # FAMILY: name, module, table and rule of all that a plan uses
+    cat <<TEXT
+TPROXY xt_TPROXY mangle -p tcp -j TPROXY --on-port 1 --tproxy-mark 0x1/0x1
+MARK xt_mark mangle -j MARK --set-xmark 0x1/0x1
+socket xt_socket mangle -p tcp -m socket --transparent
+mark xt_mark filter -m mark --mark 0x1/0x1
+multiport xt_multiport filter -p tcp -m multiport --ports 25
+addrtype xt_addrtype mangle -m addrtype --dst-type LOCAL
+comment xt_comment mangle -m comment --comment x
+REJECT ipt_REJECT filter -p tcp -j REJECT --reject-with tcp-reset
+TEXT
+    [ "$set_zone" = none ] || cat <<TEXT
+CT_zone xt_CT raw -j CT --zone 1
+conntrack xt_conntrack mangle -m conntrack --ctstate ESTABLISHED
+TEXT
+}
+
+check_kernel() {
+    if ! unshare -n true 2>/dev/null; then
+        finding_warning 'the kernel was not probed: no empty network namespace can be made here' \
+            'nothing, if load succeeds; it undoes everything when the kernel refuses a rule'
+        return
+    fi
+    for family in $families; do
+        kernel_features "$family" >"$work/features"
+        while read -r feature module table rule; do
+            check_kernel_feature "$family" "$feature" "$module" "$table" "$rule"
+        done <"$work/features"
+        unshare -n ip "-$family" rule add fwmark 0x1/0x1 lookup 1 2>/dev/null ||
+            finding_problem "IPv$family: the kernel knows no policy routing (CONFIG_IP_MULTIPLE_TABLES)" \
+                "use a kernel with it, or leave IPv$family out with --family"
+    done
+}
+
+check_kernel_feature() { # FAMILY FEATURE MODULE TABLE RULE
+    name=$(firewall_name "$1")
+    probe_chain=PREROUTING
+    [ "$4" = filter ] && probe_chain=SMTPWITNESS_PROBE
+    printf '*%s\n:SMTPWITNESS_PROBE - [0:0]\n-A %s %s\nCOMMIT\n' "$4" "$probe_chain" "$5" >"$work/probe"
+    unshare -n "$name-restore" --noflush <"$work/probe" >/dev/null 2>&1 ||
+        finding_problem "$name: the kernel or $name lacks '$2' in table $4" \
+            "modprobe $3, or install the kernel's netfilter modules, or leave IPv$1 out with --family"
+}
+
+sysctl_read() { # NAME with slashes: empty when the kernel has none
+    cat "/proc/sys/net/$1" 2>/dev/null
+}
+
+interfaces_watched() { # those clients come in by, as the kernel names them
+    if [ -z "$set_in_interfaces" ]; then
+        ls /sys/class/net 2>/dev/null
+        return
+    fi
+    for interface in $set_in_interfaces; do
+        case $interface in
+        *+) (cd /sys/class/net 2>/dev/null && ls -d "${interface%+}"* 2>/dev/null) ;;
+        *) echo "$interface" ;;
+        esac
+    done
+}
+
+family_is_wanted() { case " $families " in *" $1 "*) ;; *) return 1 ;; esac }
+
+# The answer to a marked packet is looked up with the mark, found local, and the packet dropped as a martian:
+# fib_validate_source in net/ipv4/fib_frontend.c.
+check_src_valid_mark() {
+    family_is_wanted 4 || return 0
+    for interface in all $(interfaces_watched); do
+        [ "$(sysctl_read "ipv4/conf/$interface/src_valid_mark")" = 1 ] || continue
+        finding_problem "net.ipv4.conf.$interface.src_valid_mark is 1: every intercepted packet is dropped without a word" \
+            "sysctl -w net.ipv4.conf.$interface.src_valid_mark=0, and the same in /etc/sysctl.d"
+    done
+}
+
+check_mark_sysctls() {
+    if [ "$(sysctl_read ipv4/tcp_fwmark_accept)" = 1 ]; then
+        finding_problem 'net.ipv4.tcp_fwmark_accept is 1: what we send to clients would inherit our mark and come back to us' \
+            'sysctl -w net.ipv4.tcp_fwmark_accept=0, and the same in /etc/sysctl.d'
+    fi
+    for family in $families; do
+        case $family in 4) reflect=ipv4 ;; 6) reflect=ipv6 ;; esac
+        [ "$(sysctl_read "$reflect/fwmark_reflect")" = 1 ] || continue
+        finding_warning "net.$reflect.fwmark_reflect is 1: resets the kernel sends for intercepted connections would not leave the router" \
+            "sysctl -w net.$reflect.fwmark_reflect=0, and the same in /etc/sysctl.d"
+    done
+}
+
+check_forwarding() {
+    forwards4=$(sysctl_read ipv4/ip_forward)
+    forwards6=$(sysctl_read ipv6/conf/all/forwarding)
+    for family in $families; do
+        case $family in
+        4) forwards=$forwards4 other=$forwards6 sysctl_name=net.ipv4.ip_forward ;;
+        6) forwards=$forwards6 other=$forwards4 sysctl_name=net.ipv6.conf.all.forwarding ;;
+        esac
+        [ "$forwards" = 1 ] && continue
+        forward_text="$sysctl_name is 0: this host does not route IPv$family, so mail would pass only while the witness runs"
+        forward_remedy="sysctl -w $sysctl_name=1, or leave IPv$family out with --family"
+        if [ "$set_family" = both ] && [ "$other" = 1 ]; then
+            finding_warning "$forward_text" "$forward_remedy"
+        else
+            finding_problem "$forward_text" "$forward_remedy"
+        fi
+    done
+}
+
+# The server leg is sent by this host, so rules that route by incoming interface no longer see it. When it then
+# leaves by another interface than before, a strict reverse path filter drops the answers.
+check_rp_filter() {
+    family_is_wanted 4 || return 0
+    rule_list 4 | grep -q ' iif [^l]\| iif l[^o]' || return 0
+    all=$(sysctl_read ipv4/conf/all/rp_filter)
+    for interface in $(cd /sys/class/net && ls); do
+        one=$(sysctl_read "ipv4/conf/$interface/rp_filter")
+        [ "$interface" = lo ] && continue
+        [ "${one:-0}" -gt "${all:-0}" ] || one=$all
+        [ "${one:-0}" = 1 ] || continue
+        finding_warning "strict rp_filter on $interface and routing rules by incoming interface: answers of servers may be dropped" \
+            "sysctl -w net.ipv4.conf.$interface.rp_filter=2, or see that 'ip route get SERVER from CLIENT' uses the interface the answers come by"
+    done
+}
+
+check_interfaces() {
+    for interface in $set_in_interfaces; do
+        case $interface in *+) continue ;; esac
+        [ -e "/sys/class/net/$interface" ] ||
+            finding_warning "interface $interface does not exist now: nothing is intercepted until it does" 'see ip -o link'
+    done
+}
+
+check_listener() {
+    command -v ss >/dev/null || return 0
+    for family in $families; do
+        listening=$(ss -Hltn "-$family" "sport = :$set_listen_port" 2>/dev/null)
+        # A dual-stack socket serves IPv4 as well, though not as a transparent IPv4 listener.
+        [ -z "$listening" ] || continue
+        finding_warning "nothing listens on port $set_listen_port for IPv$family: while the rules are loaded, new connections get no answer" \
+            "start smtpwitness before loading, or give its port with --listen-port"
+    done
+}
+
+# ---- others on this router; called for one family, with its name ----
+
+rules_of_others() { grep '^-A' "$1" | grep -v '^-A SMTPWITNESS_'; } # FILE
+
+word_overlaps() { # VALUE: are bits of ours in it?
+    is_word32 "$1" && [ $(($1 & mark_mask)) -ne 0 ]
+}
+
+check_mark_owner() { # FILE
+    rules_of_others "$1" | sed -n 's/.*--\(set-xmark\|tproxy-mark\|set-mark\|or-mark\) \(0x[0-9a-f]*\|[0-9]*\).*/\2 &/p' >"$work/marks"
+    while read -r value rule; do
+        word_overlaps "$value" || continue
+        finding_problem "$name: another rule sets bits of our mark $set_mark: $rule" 'choose a free bit with --mark, for example 0x2000000/0x2000000'
+    done <"$work/marks"
+    rule_list "$family" | sed -n 's/.* fwmark \([0-9a-fx]*\).*/\1 &/p' >"$work/marks"
+    while read -r value rule; do
+        rule_is_ours "$rule" && continue
+        word_overlaps "$value" || continue
+        finding_problem "IPv$family: another routing rule uses bits of our mark $set_mark: $rule" 'choose a free bit with --mark, for example 0x2000000/0x2000000'
+    done <"$work/marks"
+}
+
+rule_is_ours() { # LINE of ip rule, blanks squeezed: of this load or an earlier one
+    rule_text=$(echo "$1" | sed 's/[[:space:]]\{1,\}/ /g; s/ $//')
+    records_of "$work/seen.$family" >"$work/records"
+    echo "$set_mark $set_table $set_priority" >>"$work/records"
+    while read -r old_mark old_table old_priority; do
+        [ "$rule_text" = "$(rule_line "$old_mark" "$old_table" "$old_priority" | tr '\t' ' ')" ] && return 0
+    done <"$work/records"
+    return 1
+}
+
+check_connmark() { # FILE: a mark saved with our bit in it, then put on what we send, sends it back to us
+    rules_of_others "$1" | sed -n 's/.*--restore-mark.* --ctmask \(0x[0-9a-f]*\).*/\1 &/p' | grep ' -A OUTPUT ' >"$work/marks"
+    rules_of_others "$1" | grep -q -- --save-mark || return 0
+    while read -r value rule; do
+        word_overlaps "$value" || continue
+        finding_warning "$name: connection marks are restored with our bits on what this host sends: $rule" \
+            "leave our bits out: --restore-mark --nfmask and --ctmask $(printf '0x%x' $((~mark_mask & 0xffffffff)))"
+    done <"$work/marks"
+}
+
+check_routing_rules() {
+    rule_list "$family" | sed 's/:[[:space:]]*/ /' >"$work/rules"
+    while read -r number rule; do
+        rule_is_ours "$number: $rule" && continue
+        if [ "$number" -eq "$set_priority" ]; then
+            finding_problem "IPv$family: another routing rule has priority $set_priority: $rule" 'choose a free number with --priority'
+        fi
+        case $rule in
+        *" lookup $set_table" | *" lookup $set_table "*)
+            finding_problem "IPv$family: another routing rule uses table $set_table: $number: $rule" 'choose a free number with --table'
+            ;;
+        esac
+        check_routing_selector "$number" "$rule"
+    done <"$work/rules"
+}
+
+check_routing_selector() { # PRIORITY RULE
+    case $2 in *' lookup 253' | *' lookup 254' | *' lookup 255') return 0 ;; esac
+    case $2 in
+    *' iif lo'*) ;;
+    *' iif '* | *' fwmark '*)
+        finding_warning "IPv$family: a routing rule goes by incoming interface or mark: $1: $2" \
+            'the server leg is sent by this host and not seen by it; set marks in mangle OUTPUT too, or route by source address'
+        ;;
+    esac
+    case $2 in *' fwmark '*) return 0 ;; esac
+    if [ "$1" -gt 0 ] && [ "$1" -lt "$set_priority" ]; then
+        finding_warning "IPv$family: a routing rule comes before ours and may take intercepted packets elsewhere: $1: $2" \
+            'choose a smaller number with --priority'
+    fi
+}
+
+check_routing_table() {
+    route_list "$family" "$set_table" | grep -v '^local default dev lo' >"$work/routes"
+    [ -s "$work/routes" ] || return 0
+    read -r route <"$work/routes"
+    finding_problem "IPv$family: routing table $set_table has routes of somebody else: $route" 'choose a free number with --table'
+}
+
+rules_met() { # FILE TABLE CHAIN: what a new connection to our ports can meet
+    awk -f "$library/ruleset.awk" -v table="$2" -v base="$3" -v ports="$set_ports" \
+        -v interfaces="$set_in_interfaces" -v skip='^SMTPWITNESS_' "$1"
+}
+
+check_nat() { # FILE
+    rules_met "$1" nat PREROUTING | grep -E -- '-j (DNAT|REDIRECT|NETMAP)( |$)' >"$work/met"
+    while read -r rule; do
+        target=$(echo "$rule" | sed -n 's/.* -d \([^ ]*\)\/\(32\|128\) .*/\1/p')
+        if [ -n "$target" ] && ip "-$family" -o address show | grep -qF " $target/"; then
+            finding_warning "$name: these connections come to the router's own address and are not intercepted: $rule" \
+                'put the witness on the router behind, or route the server address instead of translating it'
+        else
+            finding_problem "$name: destination translation before interception gives the client a reset: $rule" \
+                'let the rule leave port 25 out, or exempt the addresses it translates from translation'
+        fi
+    done <"$work/met"
+    [ "$family" = 6 ] || return 0
+    rules_met "$1" nat POSTROUTING | grep -E -- '-j (SNAT|MASQUERADE|NETMAP)( |$)' >"$work/met"
+    while read -r rule; do
+        finding_problem "$name: source translation hides the server's answers from the proxy: $rule" \
+            "put 'ip6tables -t nat -I POSTROUTING -p tcp --dport ${set_ports%%,*} -j ACCEPT' before it, or use --family 4"
+    done <"$work/met"
+}
+
+check_forward_lists() { # FILE
+    rules_met "$1" filter FORWARD | grep -E -- '(-j (DROP|REJECT)( |$))|^-P' >"$work/met"
+    [ -s "$work/met" ] || return 0
+    read -r rule <"$work/met"
+    finding_warning "$name: intercepted connections do not pass FORWARD; $(wc -l <"$work/met") rule(s) there that forbid no longer apply to port $set_ports, first: $rule" \
+        'repeat them in filter OUTPUT (the server leg leaves there with the address of the client), or name those networks with --exempt'
+}
+
+check_loaded() { # FILE: is what was loaded still whole?
+    ruleset_is_loaded "$1" || return 0
+    [ "$findings_form" = check ] || return 0
+    records_of "$1" >"$work/records"
+    while read -r old_mark old_table old_priority; do
+        rule_is_there "$family" "$old_mark" "$old_table" "$old_priority" && route_is_there "$family" "$old_table" && continue
+        finding_problem "IPv$family: the rules are loaded but their policy route is gone: intercepted connections stall" \
+            "run $program $mode load again; if systemd-networkd removed it, set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no"
+    done <"$work/records"
+    for place in mangle:PREROUTING:SMTPWITNESS_PRE filter:INPUT:SMTPWITNESS_IN; do
+        base=${place#*:}
+        base=${base%:*}
+        first=$(ruleset_section "$1" "${place%%:*}" | grep -m 1 "^-A $base ")
+        [ "$first" = "-A $base -j ${place##*:}" ] ||
+            finding_warning "$name: another rule has come before ours in ${place%%:*} $base: ${first:-none at all}" "run $program $mode load again"
+    done
+}
+
+check_other_backend() {
+    grep -q 'Warning: iptables-\(legacy\|nft\) tables present' "$work/save.$family" "$work/error" 2>/dev/null &&
+        finding_warning "$name: both iptables-legacy and iptables-nft hold rules; only one of them was examined" \
+            "move all rules to one: update-alternatives --config $name"
+    return 0
+}
+
+# ---- rules made with nft itself ----
+
+nft_rules_read() { # into nft.rules, as "FAMILY TABLE CHAIN HOOK: rule"; without the tables iptables-save shows
+    : >"$work/nft.rules"
+    command -v nft >/dev/null || return 0
+    nft_skip='^$'
+    firewall_is_nft && nft_skip='^ip6? (filter|nat|mangle|raw|security)$'
+    nft -nn list ruleset 2>/dev/null | awk -v skip="$nft_skip" '
+        $1 == "table" { table = $2 " " $3; chain = hook = ""; next }
+        $1 == "chain" { chain = $2; hook = "-"; next }
+        $1 == "flowtable" { chain = ""; if (table !~ skip) print table " " $2 " flowtable: " $0; next }
+        $1 == "}" { chain = ""; next }
+        chain == "" || table ~ skip { next }
+        /^[ \t]*type .* hook / { for (i = 1; i < NF; i++) if ($i == "hook") hook = $(i + 1)
+                                 if (/policy drop/) print table " " chain " " hook ": policy drop"; next }
+        { sub(/^[ \t]*/, ""); print table " " chain " " hook ": " $0 }' >"$work/nft.rules"
+}
+
+check_nft() {
+    check_nft_marks
+    check_nft_hook input problem "drops intercepted packets, which come to this host" \
+        "add to its start: meta mark & $mark_mask == $mark_value accept"
+    check_nft_hook forward warning "forbids by FORWARD what no longer passes there" \
+        'repeat it in a chain with hook output, or name those networks with --exempt'
+    if grep -q ' flowtable: ' "$work/nft.rules" || grep -q -- '-j FLOWOFFLOAD' "$work"/seen.*; then
+        finding_warning 'a flowtable is in use: connections already offloaded pass unseen, new ones are intercepted' \
+            'leave the SMTP ports out of it: put tcp dport != 25 before flow add'
+    fi
+}
+
+check_nft_marks() {
+    sed -n 's/.*mark set \(.*\)/\1/p' "$work/nft.rules" | sed 's/\(&\|and\) [0-9a-fx]*//g' |
+        grep -o '0x[0-9a-f]*\|[0-9][0-9]*' | sort -u >"$work/marks"
+    while read -r value; do
+        word_overlaps "$value" || continue
+        rule=$(grep -m 1 -- "mark set.*$value" "$work/nft.rules")
+        finding_problem "nft: another rule sets bits of our mark $set_mark: $rule" 'choose a free bit with --mark, for example 0x2000000/0x2000000'
+    done <"$work/marks"
+}
+
+# A base chain that drops by policy or by a last rule without condition, and does not accept our mark.
+check_nft_hook() { # HOOK problem|warning TEXT REMEDY
+    awk -v hook="$1:" '$4 == hook { chain = $1 " " $2 " " $3; rule = $0; sub(/^[^:]*: /, "", rule)
+            if (rule ~ /mark/ && rule ~ /accept/) accepts[chain] = 1
+            if (rule == "policy drop") drops[chain] = 1; else last[chain] = rule }
+        END { for (chain in last) if (last[chain] ~ /^(counter .*)?(drop|reject.*)$/) drops[chain] = 1
+              for (chain in drops) if (!(chain in accepts)) print chain }' "$work/nft.rules" >"$work/met"
+    while read -r chain; do
+        "finding_$2" "nft: chain '$chain' $3" "$4"
+    done <"$work/met"
+}

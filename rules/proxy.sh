@@ -1,0 +1,387 @@
+# proxy.sh - the rules of the transparent proxy.
+# Sourced by smtpwitness-rules after common.sh and settings.sh.
+# shellcheck shell=sh
+# shellcheck disable=SC2034,SC2154  # set_* come from settings.sh, program and library from the main script
+#
+# What a packet meets:
+#   raw     PRE     client leg into a conntrack zone of its own; without it both legs have the same addresses and
+#                   ports, share one conntrack entry, and strict firewalls drop one of them as INVALID.
+#           OUT     what we send to clients: source port ours, source address not ours, so a transparent socket.
+#   The server leg stays in the default zone: source NAT and state rules treat it as they treated the
+#   forwarded connection, and its answers need no rule that tells them from other traffic.
+#   mangle  PRE     ICMP errors and packets of open connections go to our sockets (DIVERT), new connections to NEW.
+#           NEW     the only place where a new connection is taken (TPROXY). An empty NEW takes none, in raw and
+#                   in mangle alike: the zone must follow the decision.
+#   filter  IN      marked packets are ours; a direct connection to the listener would make the proxy call itself.
+#           OUT     last in OUTPUT: only a policy of DROP is overruled, not the administrator's own rules.
+#   mangle  SET     never visited: its comment remembers mark, table and priority for unload.
+#   any     MADE    never visited: says that the table did not exist before us, so that unload removes it.
+#
+# A SYN never takes the DIVERT path: TPROXY alone knows what to do when the client uses its port again while
+# our old socket is in TIME_WAIT (net/netfilter/xt_TPROXY.c, nf_tproxy_handle_time_wait4).
+
+. "$library/checks.sh"
+
+mode_chains='SMTPWITNESS_PRE SMTPWITNESS_DIVERT SMTPWITNESS_NEW SMTPWITNESS_IN SMTPWITNESS_OUT SMTPWITNESS_SET SMTPWITNESS_MADE'
+mode_tables='raw filter mangle'
+
+# ---- the plan: every rule there is, in one place ----
+
+plan() { # FAMILY TABLE
+    case $2 in
+    raw) [ "$set_zone" = none ] || plan_raw "$1" ;;
+    filter) plan_filter ;;
+    mangle) plan_mangle "$1" ;;
+    esac
+}
+
+# A client whose own port is one of ours cannot be told from its server leg by ports: it gets no zone.
+plan_raw() {
+    raw_client="-p tcp -m multiport --dports $set_ports -m multiport ! --sports $set_ports"
+    echo ':SMTPWITNESS_PRE'
+    echo ':SMTPWITNESS_NEW'
+    echo ':SMTPWITNESS_OUT'
+    echo "-A SMTPWITNESS_PRE $raw_client -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j CT --zone $set_zone"
+    plan_jumps_new "$raw_client -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+    plan_exceptions "$1"
+    echo "-A SMTPWITNESS_NEW -j CT --zone $set_zone"
+    echo "-A SMTPWITNESS_OUT -p tcp -m multiport --sports $set_ports -m multiport ! --dports $set_ports -m addrtype ! --src-type LOCAL -j CT --zone $set_zone"
+    echo '-I PREROUTING 1 -j SMTPWITNESS_PRE'
+    echo '-I OUTPUT 1 -j SMTPWITNESS_OUT'
+}
+
+plan_mangle() {
+    case $1 in 4) icmp=icmp ;; 6) icmp=ipv6-icmp ;; esac
+    echo ':SMTPWITNESS_PRE'
+    echo ':SMTPWITNESS_DIVERT'
+    echo ':SMTPWITNESS_NEW'
+    plan_record "$set_mark" "$set_table" "$set_priority"
+    echo "-A SMTPWITNESS_PRE -p $icmp -m socket --transparent -j SMTPWITNESS_DIVERT"
+    echo "-A SMTPWITNESS_PRE -p tcp -m multiport --ports $set_ports -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
+    plan_jumps_new "-p tcp -m multiport --dports $set_ports"
+    echo "-A SMTPWITNESS_DIVERT -j MARK --set-xmark $set_mark"
+    echo '-A SMTPWITNESS_DIVERT -j ACCEPT'
+    plan_exceptions "$1"
+    # Connections that were open before us go on being forwarded. A client that answers a SYN cookie has
+    # neither socket nor state in this zone and must be taken: so not --syn.
+    [ "$set_zone" = none ] ||
+        echo '-A SMTPWITNESS_NEW -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN'
+    echo "-A SMTPWITNESS_NEW -p tcp -j TPROXY --on-port $set_listen_port --tproxy-mark $set_mark"
+    echo '-I PREROUTING 1 -j SMTPWITNESS_PRE'
+}
+
+plan_filter() {
+    echo ':SMTPWITNESS_IN'
+    echo ':SMTPWITNESS_OUT'
+    echo "-A SMTPWITNESS_IN -m mark --mark $set_mark -j ACCEPT"
+    echo "-A SMTPWITNESS_IN ! -i lo -p tcp -m tcp --dport $set_listen_port -j REJECT --reject-with tcp-reset"
+    echo "-A SMTPWITNESS_OUT -p tcp -m multiport --ports $set_ports -m addrtype ! --src-type LOCAL -j ACCEPT"
+    echo '-I INPUT 1 -j SMTPWITNESS_IN'
+    echo '-A OUTPUT -j SMTPWITNESS_OUT'
+}
+
+plan_record() { # MARK TABLE PRIORITY
+    echo ':SMTPWITNESS_SET'
+    echo "-A SMTPWITNESS_SET -m comment --comment \"mark=$1 table=$2 priority=$3\""
+}
+
+plan_jumps_new() { # MATCH
+    if [ -z "$set_in_interfaces" ]; then
+        echo "-A SMTPWITNESS_PRE $1 -j SMTPWITNESS_NEW"
+    fi
+    for interface in $set_in_interfaces; do
+        echo "-A SMTPWITNESS_PRE -i $interface $1 -j SMTPWITNESS_NEW"
+    done
+}
+
+plan_exceptions() { # FAMILY: mail for the router itself, and networks to leave alone
+    echo '-A SMTPWITNESS_NEW -m addrtype --dst-type LOCAL -j RETURN'
+    for network in $set_exempts; do
+        case $1$network in 4*:* | 6*.*) continue ;; esac
+        echo "-A SMTPWITNESS_NEW -s $network -j RETURN"
+        echo "-A SMTPWITNESS_NEW -d $network -j RETURN"
+    done
+}
+
+# ---- what is there now ----
+
+snapshot_take() { # the state before we touch anything
+    for family in 4 6; do
+        : >"$work/before.$family"
+        family_has_tools "$family" || continue
+        firewall_save "$family" "$work/before.$family" ||
+            die "cannot read the $(firewall_name "$family") ruleset: $(error_first_line); see that $(firewall_name "$family")-save works"
+        records_of "$work/before.$family" >"$work/records.$family"
+        rule_list "$family" >"$work/rules.$family"
+    done
+}
+
+records_of() { # FILE: "MARK TABLE PRIORITY" of each load that left a record
+    ruleset_section "$1" mangle |
+        sed -n 's/^-A SMTPWITNESS_SET .*"mark=\([^ ]*\) table=\([0-9]*\) priority=\([0-9]*\)".*/\1 \2 \3/p'
+}
+
+plan_made() { # FAMILY TABLE: the marker of a table that only we need
+    firewall_is_nft || return 0
+    if ! ruleset_has_table "$work/before.$1" "$2" || ruleset_has_chain "$work/before.$1" "$2" SMTPWITNESS_MADE; then
+        echo ':SMTPWITNESS_MADE'
+    fi
+}
+
+# ---- load ----
+
+mode_load() {
+    privilege_require load
+    [ "$set_dry_run" = yes ] || lock_take
+    findings_for_load || exit 1
+    snapshot_take
+    [ "$set_dry_run" = yes ] || trap 'trap "" HUP INT TERM; load_fail "interrupted"' HUP INT TERM
+    for family in 4 6; do
+        case " $families " in
+        *" $family "*) family_load "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
+        *) family_remove "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
+        esac
+    done
+}
+
+load_fail() { # WHY
+    load_fail_why=${1%: }
+    [ "$set_dry_run" = no ] || die "$load_fail_why; run '$program $mode check'"
+    if rollback; then
+        die "not loaded, everything is as it was: $load_fail_why; run '$program $mode check' for the remedy"
+    fi
+    die "not loaded, and undoing failed too: $load_fail_why; run '$program $mode unload', then look at iptables-save"
+}
+
+family_load() { # FAMILY
+    record_write "$1" "$set_mark $set_table $set_priority" || return 1
+    policy_add "$1" "$set_mark" "$set_table" "$set_priority" || return 1
+    for table in $mode_tables; do
+        { plan "$1" "$table" && plan_made_unless_unused "$1" "$table"; } >"$work/plan"
+        table_apply "$1" "$table" "$work/plan" || return 1
+    done
+    policy_remove_others "$1" || return 1
+    family_tidy "$1" || return 1
+    policy_verify "$1"
+}
+
+plan_made_unless_unused() {
+    [ "$2" = raw ] && [ "$set_zone" = none ] && return 0
+    plan_made "$1" "$2"
+}
+
+# The record comes first and goes last, so that an interrupted load or unload can always be cleaned up.
+record_write() { # FAMILY "MARK TABLE PRIORITY"
+    if grep -qxF "$2" "$work/records.$1" && [ "$(wc -l <"$work/records.$1")" -eq 1 ]; then
+        return 0
+    fi
+    {
+        ruleset_ours "$work/before.$1" mangle | grep -v SMTPWITNESS_SET
+        plan_made "$1" mangle
+        { cat "$work/records.$1" && echo "$2"; } | while read -r old_mark old_table old_priority; do
+            plan_record "$old_mark" "$old_table" "$old_priority"
+        done
+    } | awk '!seen[$0]++' >"$work/plan"
+    table_apply "$1" mangle "$work/plan" "$work/before.$1"
+}
+
+policy_remove_others() { # FAMILY: what an earlier load with other settings left
+    while read -r old_mark old_table old_priority; do
+        [ "$old_mark $old_table $old_priority" = "$set_mark $set_table $set_priority" ] && continue
+        if [ "$old_table" = "$set_table" ]; then
+            rule_is_there "$1" "$old_mark" "$old_table" "$old_priority" || continue
+            run_ip "-$1" rule del fwmark "$old_mark" lookup "$old_table" priority "$old_priority" || return 1
+        else
+            policy_remove "$1" "$old_mark" "$old_table" "$old_priority" || return 1
+        fi
+    done <"$work/records.$1"
+}
+
+policy_verify() { # FAMILY: does a marked packet really come to us?
+    [ "$set_dry_run" = no ] || return 0
+    case $1 in 4) probe_address=192.0.2.1 ;; 6) probe_address=2001:db8::1 ;; esac
+    ip "-$1" route get "$probe_address" mark "$mark_value" >"$work/route" 2>"$work/error" || return 1
+    grep -q '^local ' "$work/route" && return 0
+    echo "another routing rule takes marked packets before ours (ip -$1 rule); choose a smaller --priority" >"$work/error"
+    return 1
+}
+
+# ---- unload ----
+
+mode_unload() {
+    privilege_require unload
+    [ "$set_dry_run" = yes ] || lock_take
+    snapshot_take
+    unload_status=0
+    for family in 4 6; do
+        if [ "$set_keep_open" = yes ]; then
+            family_close_new "$family" || unload_status=1
+        else
+            family_remove "$family" || unload_status=1
+        fi
+    done
+    [ "$unload_status" -eq 0 ] ||
+        die "could not remove everything: $(error_first_line); remove what refers to our chains (iptables-save | grep SMTPWITNESS) and run it again"
+}
+
+family_close_new() { # FAMILY: take no new connection; what open ones need stays
+    for table in raw mangle; do
+        ruleset_has_chain "$work/before.$1" "$table" SMTPWITNESS_NEW || continue
+        ruleset_ours "$work/before.$1" "$table" | grep -v '^-A SMTPWITNESS_NEW ' >"$work/plan"
+        table_apply "$1" "$table" "$work/plan" "$work/before.$1" || return 1
+    done
+}
+
+family_remove() { # FAMILY
+    family_has_tools "$1" || return 0
+    remove_status=0
+    if ruleset_is_loaded "$work/before.$1"; then
+        ruleset_ours "$work/before.$1" mangle | awk '/^:/ ? /SET$|MADE$/ : /^-A SMTPWITNESS_SET /' >"$work/plan"
+        table_apply "$1" mangle "$work/plan" "$work/before.$1" || remove_status=1
+        : >"$work/plan"
+        for table in raw filter; do
+            table_apply "$1" "$table" "$work/plan" "$work/before.$1" || remove_status=1
+        done
+    fi
+    family_remove_policy "$1" || remove_status=1
+    [ "$remove_status" -eq 0 ] || return 1
+    : >"$work/plan"
+    if ruleset_is_loaded "$work/before.$1"; then
+        family_remove_last "$1" || return 1
+    fi
+    family_tidy "$1"
+}
+
+family_remove_last() { # FAMILY: the record itself
+    if [ "$set_dry_run" = no ]; then
+        table_apply "$1" mangle "$work/plan"
+    else
+        printf '*mangle\n:SMTPWITNESS_SET -\nCOMMIT\n' >"$work/present.save"
+        table_apply "$1" mangle "$work/plan" "$work/present.save"
+    fi
+}
+
+family_remove_policy() { # FAMILY
+    { cat "$work/records.$1" && echo "$set_mark $set_table $set_priority"; } | sort -u >"$work/records"
+    while read -r old_mark old_table old_priority; do
+        # Without a record only a rule exactly like ours says that the route is ours too.
+        grep -qxF "$old_mark $old_table $old_priority" "$work/records.$1" ||
+            rule_is_there "$1" "$old_mark" "$old_table" "$old_priority" || continue
+        policy_remove "$1" "$old_mark" "$old_table" "$old_priority" || return 1
+    done <"$work/records"
+}
+
+family_tidy() { # FAMILY: tables that exist only because of us go, if nobody else has come to use them
+    command -v nft >/dev/null && firewall_is_nft || return 0
+    case $1 in 4) nft_family=ip ;; 6) nft_family=ip6 ;; esac
+    firewall_save "$1" "$work/now" || return 1
+    for table in $mode_tables; do
+        ruleset_has_chain "$work/before.$1" "$table" SMTPWITNESS_MADE || continue
+        if [ "$set_dry_run" = yes ]; then
+            [ "$verb" != unload ] || echo "nft delete table $nft_family $table    # if nothing else is in it"
+            continue
+        fi
+        ruleset_has_table "$work/now" "$table" || continue
+        ruleset_section "$work/now" "$table" | grep -qv '^:[A-Z]* ACCEPT$' && continue
+        nft delete table "$nft_family" "$table" 2>"$work/error" || return 1
+    done
+}
+
+# ---- rollback: the same transactions, with the state before as the plan ----
+
+rollback() {
+    rollback_status=0
+    for family in 4 6; do
+        family_has_tools "$family" || continue
+        rollback_policy "$family" || rollback_status=1
+        for table in mangle filter raw; do
+            ruleset_ours "$work/before.$family" "$table" >"$work/plan"
+            table_apply "$family" "$table" "$work/plan" || rollback_status=1
+        done
+        rollback_tables "$family" || rollback_status=1
+    done
+    return "$rollback_status"
+}
+
+rollback_policy() { # FAMILY
+    rollback_line=$(rule_line "$set_mark" "$set_table" "$set_priority")
+    if ! sed 's/ *$//' "$work/rules.$1" | grep -qxF "$rollback_line"; then
+        # A record with the same table means that the route was there before.
+        if awk -v table="$set_table" '$2 == table { found = 1 } END { exit !found }' "$work/records.$1"; then
+            rule_is_there "$1" "$set_mark" "$set_table" "$set_priority" &&
+                { ip "-$1" rule del fwmark "$set_mark" lookup "$set_table" priority "$set_priority" || return 1; }
+        else
+            policy_remove "$1" "$set_mark" "$set_table" "$set_priority" || return 1
+        fi
+    fi
+    while read -r old_mark old_table old_priority; do
+        sed 's/ *$//' "$work/rules.$1" | grep -qxF "$(rule_line "$old_mark" "$old_table" "$old_priority")" || continue
+        policy_add "$1" "$old_mark" "$old_table" "$old_priority" || return 1
+    done <"$work/records.$1"
+}
+
+rollback_tables() { # FAMILY: tables that were not there
+    command -v nft >/dev/null && firewall_is_nft || return 0
+    case $1 in 4) nft_family=ip ;; 6) nft_family=ip6 ;; esac
+    firewall_save "$1" "$work/now" || return 1
+    for table in $mode_tables; do
+        ruleset_has_table "$work/before.$1" "$table" && continue
+        ruleset_has_table "$work/now" "$table" || continue
+        ruleset_section "$work/now" "$table" | grep -qv '^:[A-Z]* ACCEPT$' && continue
+        nft delete table "$nft_family" "$table" 2>"$work/error" || return 1
+    done
+}
+
+# ---- show, status, check ----
+
+mode_show() { # as load would do it on a router without rules of ours
+    set_dry_run=yes
+    : >"$work/empty"
+    for family in $families; do
+        echo "ip -$family rule add fwmark $set_mark lookup $set_table priority $set_priority"
+        echo "ip -$family route add local default dev lo table $set_table"
+        for table in $mode_tables; do
+            plan "$family" "$table" >"$work/plan"
+            ruleset_batch "$work/empty" "$table" "$work/plan" >"$work/batch"
+            run_restore "$family" "$work/batch"
+        done
+    done
+}
+
+mode_status() { # loaded or not, with counters; exit 1 when not loaded
+    privilege_require read
+    snapshot_take
+    status_loaded=1
+    for family in 4 6; do
+        name=$(firewall_name "$family")
+        if ! ruleset_is_loaded "$work/before.$family"; then
+            echo "$name: not loaded"
+            continue
+        fi
+        status_loaded=0
+        status_family "$family"
+    done
+    return "$status_loaded"
+}
+
+status_family() { # FAMILY
+    name=$(firewall_name "$1")
+    while read -r old_mark old_table old_priority; do
+        status_word=missing
+        rule_is_there "$1" "$old_mark" "$old_table" "$old_priority" && route_is_there "$1" "$old_table" && status_word=present
+        echo "$name: loaded, mark $old_mark, routing table $old_table, priority $old_priority, policy route $status_word"
+    done <"$work/records.$1"
+    if ! ruleset_section "$work/before.$1" mangle | grep -q '^-A SMTPWITNESS_NEW .*-j TPROXY'; then
+        echo "$name: no new connections are taken (unload --keep-open); load takes them again"
+    fi
+    "$name-save" -c 2>/dev/null | awk '
+        /^\*/ { table = substr($0, 2) }
+        /^\[/ && $3 ~ /^SMTPWITNESS_/ && $3 != "SMTPWITNESS_SET" {
+            counters = substr($1, 2, length($1) - 2); split(counters, count, ":")
+            rule = $0; sub(/^[^ ]+ -A /, "", rule)
+            printf "  %-6s %10s packets %14s octets  %s\n", table, count[1], count[2], rule }'
+}
+
+mode_check() {
+    findings_all
+}

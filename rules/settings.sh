@@ -1,0 +1,268 @@
+# settings.sh - what the rules are made from: defaults, command line, settings file; all checked strictly.
+# Sourced. The settings themselves are the variables named set_*; lists are separated by spaces.
+# shellcheck shell=sh
+# shellcheck disable=SC2034,SC2154  # program and verb come from the main script; set_* are for the modes
+
+settings_default() {
+    set_ports=25
+    set_in_interfaces=''
+    set_listen_port=10025
+    set_mark=0x1000000/0x1000000
+    set_table=2525
+    set_priority=2525
+    set_zone=2525
+    set_family=both
+    set_exempts=''
+    set_keep_open=no
+    set_dry_run=no
+}
+
+# Strict forms. Each prints nothing and says yes or no by its status.
+is_number_between() { # TEXT MINIMUM MAXIMUM
+    case $1 in '' | *[!0-9]* | 0?* | ???????????*) return 1 ;; esac
+    [ "$1" -ge "$2" ] && [ "$1" -le "$3" ]
+}
+
+is_word32() { # TEXT: 0x... or decimal, at most 0xffffffff
+    case $1 in
+    0x*)
+        case ${1#0x} in '' | *[!0-9a-fA-F]* | ?????????*) return 1 ;; esac
+        ;;
+    *) is_number_between "$1" 0 4294967295 ;;
+    esac
+}
+
+is_interface() {
+    case $1 in '' | . | .. | ????????????????* | *[!A-Za-z0-9_.:@+-]* | -* | *+?*) return 1 ;; esac
+}
+
+is_network4() {
+    printf '%s\n' "$1" | awk '
+        !/^[0-9]+(\.[0-9]+){3}(\/[0-9]+)?$/ { exit 1 }
+        { n = split($0, part, "/"); if (n == 2 && part[2] > 32) exit 1
+          split(part[1], octet, "."); for (i in octet) if (octet[i] > 255 || octet[i] ~ /^0./) exit 1 }'
+}
+
+is_network6() {
+    printf '%s\n' "$1" | awk '
+        !/^[0-9a-fA-F:]+(\/[0-9]+)?$/ || !/:.*:/ || /:::/ { exit 1 }
+        { n = split($0, part, "/"); if (n == 2 && part[2] > 128) exit 1
+          address = part[1]; gaps = gsub(/::/, ":x:", address)
+          if (gaps > 1 || part[1] ~ /^:[^:]/ || part[1] ~ /[^:]:$/) exit 1
+          sub(/^:x/, "x", address); sub(/x:$/, "x", address)
+          count = split(address, group, ":")
+          for (i in group) if (group[i] != "x" && group[i] !~ /^[0-9a-fA-F][0-9a-fA-F]?[0-9a-fA-F]?[0-9a-fA-F]?$/) exit 1
+          if (gaps ? count > 8 : count != 8) exit 1 }'
+}
+
+list_spaces() { # TEXT: commas and runs of blanks become single spaces
+    printf '%s' "$1" | tr ',\t' '  ' | awk '{ $1 = $1; print }'
+}
+
+# One setter for every setting, whatever it came from. WHERE opens the message.
+setting_set() { # KEY VALUE WHERE
+    case $1 in
+    port) setting_set_ports "$2" "$3" ;;
+    in-interface) setting_add_interfaces "$2" "$3" ;;
+    exempt) setting_add_exempts "$2" "$3" ;;
+    mark) setting_set_mark "$2" "$3" ;;
+    listen-port)
+        is_number_between "$2" 1 65535 || die_usage "$3: '$2' is no port; give a number from 1 to 65535"
+        set_listen_port=$2
+        ;;
+    table)
+        is_number_between "$2" 1 2147483647 || die_usage "$3: '$2' is no routing table number; give 1 to 2147483647"
+        case $2 in 253 | 254 | 255) die_usage "$3: table $2 belongs to the system; choose another number" ;; esac
+        set_table=$2
+        ;;
+    priority)
+        is_number_between "$2" 1 32765 || die_usage "$3: '$2' is no rule priority; give a number from 1 to 32765"
+        set_priority=$2
+        ;;
+    zone)
+        [ "$2" = none ] || is_number_between "$2" 1 65535 ||
+            die_usage "$3: '$2' is no conntrack zone; give a number from 1 to 65535, or none"
+        set_zone=$2
+        ;;
+    family)
+        case $2 in 4 | 6 | both) set_family=$2 ;; *) die_usage "$3: '$2' is no family; give 4, 6 or both" ;; esac
+        ;;
+    esac
+}
+
+setting_set_ports() {
+    ports_new=$(list_spaces "$1")
+    ports_count=0
+    for port in $ports_new; do
+        is_number_between "$port" 1 65535 || die_usage "$2: '$port' is no port; give a number from 1 to 65535"
+        ports_count=$((ports_count + 1))
+    done
+    [ "$ports_count" -ge 1 ] || die_usage "$2: no port given; write for example 25 or 25,587"
+    [ "$ports_count" -le 15 ] || die_usage "$2: $ports_count ports; at most 15 fit in one rule"
+    [ -z "$(printf '%s\n' "$ports_new" | tr ' ' '\n' | sort | uniq -d)" ] ||
+        die_usage "$2: a port is given twice; name each once"
+    set_ports=$(printf '%s' "$ports_new" | tr ' ' ',')
+}
+
+setting_add_interfaces() {
+    [ -n "$(list_spaces "$1")" ] || die_usage "$2: no interface given; write for example eth1"
+    for interface in $(list_spaces "$1"); do
+        is_interface "$interface" ||
+            die_usage "$2: '$interface' is no interface name; give one of 'ip -o link', or a prefix ending in +"
+        case " $set_in_interfaces " in *" $interface "*) die_usage "$2: '$interface' is given twice; name it once" ;; esac
+        set_in_interfaces="${set_in_interfaces:+$set_in_interfaces }$interface"
+    done
+}
+
+setting_add_exempts() {
+    [ -n "$(list_spaces "$1")" ] || die_usage "$2: no network given; write for example 192.0.2.0/24"
+    for network in $(list_spaces "$1"); do
+        is_network4 "$network" || is_network6 "$network" ||
+            die_usage "$2: '$network' is no network; write for example 192.0.2.0/24 or 2001:db8::/32"
+        set_exempts="${set_exempts:+$set_exempts }$network"
+    done
+}
+
+setting_set_mark() {
+    mark_value=${1%%/*}
+    mark_mask=${1#*/}
+    if ! is_word32 "$mark_value" || ! is_word32 "$mark_mask"; then
+        die_usage "$2: '$1' is no mark; write VALUE/MASK, for example 0x1000000/0x1000000"
+    fi
+    [ $((mark_value)) -ne 0 ] || die_usage "$2: the mark's value is 0; give at least one bit"
+    [ $((mark_value & ~mark_mask)) -eq 0 ] || die_usage "$2: the value of '$1' has bits outside its mask; widen the mask"
+    set_mark=$(printf '0x%x/0x%x' $((mark_value)) $((mark_mask)))
+}
+
+settings_from_arguments() {
+    seen_options=' '
+    seen_file=''
+    # The file first, whatever its place on the command line: the command line overrides it.
+    settings_find_file "$@"
+    [ -z "$seen_file" ] || settings_from_file "$seen_file"
+    while [ $# -gt 0 ]; do
+        option=$1
+        shift
+        case $option in
+        --*=*)
+            set -- "${option#*=}" "$@"
+            option=${option%%=*}
+            ;;
+        --keep-open | -n | --dry-run | -h | --help) ;;
+        --port | --in-interface | --exempt | --listen-port | --mark | --table | --priority | --zone | --family | --settings)
+            [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
+            ;;
+        *) die_usage "unknown option '$option'; see $program --help" ;;
+        esac
+        case $option in
+        -h | --help) usage_print && exit 0 ;;
+        -n | --dry-run) set_dry_run=yes ;;
+        --keep-open)
+            [ "$verb" = unload ] || die_usage "--keep-open belongs to unload; leave it out of $verb"
+            set_keep_open=yes
+            ;;
+        --settings) shift ;;
+        *)
+            settings_one_option "${option#--}" "$1"
+            shift
+            ;;
+        esac
+    done
+}
+
+settings_one_option() { # KEY VALUE: lists replace the file's list once, then grow; others may come once
+    case $1 in
+    port | in-interface | exempt | listen-port | mark | table | priority | zone | family) ;;
+    *) die_usage "unknown option '--$1'; see $program --help" ;;
+    esac
+    case "$seen_options" in
+    *" $1 "*)
+        case $1 in
+        in-interface | exempt) ;;
+        *) die_usage "--$1 is given twice; give it once" ;;
+        esac
+        ;;
+    *)
+        case $1 in in-interface) set_in_interfaces='' ;; exempt) set_exempts='' ;; esac
+        seen_options="$seen_options$1 "
+        ;;
+    esac
+    setting_set "$1" "$2" "--$1"
+}
+
+settings_find_file() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --settings)
+            [ $# -gt 1 ] || die_usage "--settings needs a file name; see $program --help"
+            settings_file_once "$2"
+            shift
+            ;;
+        --settings=*) settings_file_once "${1#*=}" ;;
+        esac
+        shift
+    done
+}
+
+settings_file_once() {
+    [ -z "$seen_file" ] || die_usage "--settings is given twice; give it once"
+    seen_file=$1
+    if ! [ -f "$1" ] || ! [ -r "$1" ]; then
+        die_usage "$1: no such readable file; name a settings file such as /etc/smtpwitness/rules.conf"
+    fi
+}
+
+settings_from_file() { # FILE: KEY=value lines, never executed
+    line_number=0
+    seen_keys=' '
+    while IFS= read -r line || [ -n "$line" ]; do
+        line_number=$((line_number + 1))
+        case $line in '' | '#'*) continue ;; esac
+        settings_one_line "$line" "$1:$line_number"
+    done <"$1"
+}
+
+settings_one_line() { # LINE WHERE
+    case $1 in *=*) ;; *) die_usage "$2: '$1' is not KEY=value; write for example PORT=25" ;; esac
+    key=${1%%=*}
+    value=${1#*=}
+    case $key in
+    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | FAMILY) ;;
+    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE FAMILY" ;;
+    esac
+    case "$seen_keys" in *" $key "*) die_usage "$2: $key is set twice; set it once, lists separated by commas" ;; esac
+    seen_keys="$seen_keys$key "
+    setting_set "$(printf '%s' "$key" | tr 'A-Z_' 'a-z-')" "$value" "$2: $key"
+}
+
+settings_finish() {
+    case ",$set_ports," in
+    *",$set_listen_port,"*) die_usage "--listen-port $set_listen_port is also an intercepted port; choose another, for example 10025" ;;
+    esac
+    case $set_family in both) families='4 6' ;; *) families=$set_family ;; esac
+    mark_value=${set_mark%%/*}
+    mark_mask=${set_mark#*/}
+}
+
+usage_print() {
+    cat <<'TEXT'
+usage: smtpwitness-rules proxy load|show|check [OPTION]...
+       smtpwitness-rules proxy unload [--keep-open] [OPTION]...
+       smtpwitness-rules proxy status
+
+  --port N[,N...]         ports to intercept (25)
+  --in-interface IF       where clients come in; may be repeated (every interface)
+  --exempt NETWORK        leave traffic from or to NETWORK alone; may be repeated
+  --listen-port N         where the witness listens (10025)
+  --mark VALUE/MASK       mark bits of our own (0x1000000/0x1000000)
+  --table N               routing table of our own (2525)
+  --priority N            priority of the routing rule (2525)
+  --zone N|none           conntrack zone that keeps the two legs apart (2525)
+  --family 4|6|both       address families (both)
+  --settings FILE         read KEY=value settings; options override them
+  --keep-open             unload: stop taking new connections, keep the open ones alive
+  -n, --dry-run           load, unload: print what would be done, do nothing
+
+exit status: 0 done or clean, 1 a problem (nothing is left changed), 2 wrong usage
+TEXT
+}
