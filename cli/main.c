@@ -1,0 +1,156 @@
+/* smtpwitness - one program; the first word says what it does. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+
+#ifndef SMTPWITNESS_VERSION
+#define SMTPWITNESS_VERSION "unknown"
+#endif
+
+static enum command_exit command_version(const struct arguments *arguments);
+static enum command_exit command_help(const struct arguments *arguments);
+
+/* In the order of enum command_proxy_option. */
+static const struct arguments_option proxy_options[] = {
+    {"--config", "FILE", NULL, "the configuration; " COMMAND_DEFAULT_CONFIG " when left out"},
+    {"--foreground", NULL, NULL, "log to stderr instead of syslog"},
+    {"--format", "FORMAT", "logfmt|json", "json: each record also as a JSON line on stdout"},
+    {"--pid-file", "FILE", NULL, "instead of pid-file in the configuration"},
+    {0},
+};
+
+static const struct arguments_option config_option[] = {
+    {"--config", "FILE", NULL, "the configuration; without it the defaults"},
+    {0},
+};
+
+static const struct command commands[] = {
+    {"proxy",
+     "stand between mail gateways and servers as a transparent proxy",
+     {proxy_options, 0, 0, ""},
+     command_proxy},
+    {"check", "say whether a configuration file is good", {NULL, 1, 1, "FILE"}, command_check},
+    {"explain",
+     "what a cause in a verdict means and what to do; without CAUSE: list them",
+     {NULL, 0, 1, "CAUSE"},
+     command_explain},
+    {"--dump-config", "print every setting in force", {config_option, 0, 0, ""}, command_dump_config},
+    {"--print-sample", "print the commented sample configuration", {NULL, 0, 0, ""}, command_print_sample},
+    {"--print-manual", "print the manual page of the configuration", {NULL, 0, 0, ""}, command_print_manual},
+    {"--version", "print the version", {NULL, 0, 0, ""}, command_version},
+    {"--help", "print this", {NULL, 0, 0, ""}, command_help},
+};
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+void command_error(const char *text)
+{
+    fprintf(stderr, COMMAND_PROGRAM ": %s\n", text);
+}
+
+enum command_exit command_finish_output(void)
+{
+    if (fflush(stdout) == EOF || ferror(stdout)) {
+        fprintf(stderr, COMMAND_PROGRAM ": cannot write to stdout: %s\n", strerror(errno));
+        return COMMAND_FAILED;
+    }
+    return COMMAND_OK;
+}
+
+static enum command_exit command_version(const struct arguments *arguments)
+{
+    (void)arguments;
+    printf(COMMAND_PROGRAM " %s\n", SMTPWITNESS_VERSION);
+    return command_finish_output();
+}
+
+static void print_command(const struct command *command)
+{
+    const struct arguments_form *form = &command->form;
+    const char *open = form->least_operands == 0 ? "[" : "";
+    const char *close = form->least_operands == 0 ? "]" : "";
+
+    printf("  " COMMAND_PROGRAM " %s", command->name);
+    if (form->most_operands > 0) {
+        printf(" %s%s%s", open, form->operand_name, close);
+    }
+    printf("%s\n      %s\n", form->options != NULL ? " [OPTION...]" : "", command->summary);
+    for (size_t i = 0; form->options != NULL && form->options[i].name != NULL; i++) {
+        const struct arguments_option *option = &form->options[i];
+        char word[40];
+
+        snprintf(word, sizeof(word), "%s%s%s", option->name, option->value_name != NULL ? "=" : "",
+                 option->choices != NULL      ? option->choices
+                 : option->value_name != NULL ? option->value_name
+                                              : "");
+        printf("        %-24s %s\n", word, option->help);
+    }
+}
+
+static enum command_exit command_help(const struct arguments *arguments)
+{
+    (void)arguments;
+    printf("smtpwitness stands between two mail servers and says whose fault a failing session was.\n\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        print_command(&commands[i]);
+    }
+    printf("\nExit codes: 0 good, 1 failed while running, 2 wrong arguments or configuration.\n"
+           "Manual pages: smtpwitness(8), smtpwitness.conf(5).\n");
+    return command_finish_output();
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+/* A program started with a standard descriptor closed would hand its number to a socket. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd != -1) {
+        close(fd);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments;
+    struct arguments_error error;
+    const struct command *command;
+
+    open_standard_descriptors();
+    if (argc < 2) {
+        command_error(
+            "say what to do: proxy, check FILE or explain CAUSE; 'smtpwitness --help' lists everything");
+        return COMMAND_USAGE;
+    }
+    command = find_command(argv[1]);
+    if (command == NULL) {
+        fprintf(stderr, COMMAND_PROGRAM ": unknown command '%.80s'; 'smtpwitness --help' lists them\n",
+                argv[1]);
+        return COMMAND_USAGE;
+    }
+    if (argc == 3 && strcmp(argv[2], "--help") == 0) {
+        print_command(command);
+        return command_finish_output();
+    }
+    if (!arguments_parse(&arguments, &command->form, argc - 2, argv + 2, &error)) {
+        fprintf(stderr, COMMAND_PROGRAM ": %s: %s; see 'smtpwitness %s --help'\n", command->name, error.text,
+                command->name);
+        return COMMAND_USAGE;
+    }
+    return command->run(&arguments);
+}
