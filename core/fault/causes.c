@@ -763,7 +763,7 @@ static const struct cause_text texts[] = {
                 "`Set-ReceiveConnector NAME -MaxInboundConnectionPerSource 100` (default 20) and "
                 "`MaxInboundConnectionPercentagePerSource` (default 2). Exim: "
                 "`smtp_accept_max_per_host`.",
-            .network_step = "A witness that holds connections (limits with `hold`) keeps the gateway below "
+            .network_step = "A witness that holds connections (`over-limit = hold`) keeps the gateway below "
                             "the limit.",
             .manual = "Postfix postconf(5); Microsoft, Set-ReceiveConnector; RFC 5321 section 3.8",
         },
@@ -868,12 +868,14 @@ static const struct cause_text texts[] = {
         {
             .fault = FAULT_POLICY,
             .summary = "a limit configured in smtpwitness refused, held or closed the connection",
-            .seen = "Our own limits or timeouts with `action = enforce` took effect; `action` says how, "
-                    "`limit-ms` or `concurrent-limit` which.",
+            .seen =
+                "One of our own limits or timeouts that are set to enforce took effect; `action` says how, "
+                "`limit-ms` or `concurrent-limit` which.",
             .proves = "That it was us, on purpose. Certain. Neither client, server nor network failed.",
             .client_step = "Open fewer connections at once, or be quicker.",
-            .network_step = "Raise the limit in smtpwitness.conf(5), set `action = report`, or use `hold` "
-                            "instead of `refuse`; `smtpwitness --dump-config` prints what is in force.",
+            .network_step = "In smtpwitness.conf(5) raise the limit, set its action to report (such as "
+                            "`per-source-action = report`), or let connections wait for a slot with "
+                            "`over-limit = hold`. `smtpwitness --dump-config` prints what is in force.",
             .manual = "smtpwitness.conf(5), sections limits and timeouts",
         },
     [CAUSE_ICMP_UNDIVERTED] =

@@ -1,5 +1,5 @@
-/* names - the spelling of every word of the verdict line. Tables are tied to their enums at compile time; a value
- * outside its enum gives "unknown" instead of reading past a table. */
+/* names - the spelling of every word of the verdict line. Tables are tied to their enums at compile time; a
+ * value outside its enum gives "unknown" instead of reading past a table. */
 #include "core/fault/evidence.h"
 #include "core/fault/verdict.h"
 
