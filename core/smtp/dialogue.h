@@ -125,18 +125,22 @@ struct dialogue {
 
     /* Private. */
     enum dialogue_mode mode;
+    uint32_t state; /* enum dialogue_state of dialogue_internal.h */
     struct dialogue_run runs[DIALOGUE_MAX_RUNS];
     uint8_t run_first, run_count;
-    uint8_t body_match;        /* how much of CRLF.CRLF has matched */
-    uint8_t final_replies_due; /* PRDR */
-    uint16_t rcpts_accepted;   /* of the open mail: LMTP's number of final replies */
-    uint16_t lmtp_replies_left;
-    uint64_t chunk_left;
-    bool chunk_last;
+    uint8_t tail_length;     /* of `tail` */
+    uint8_t tail[4];         /* the last octets of the body so far */
+    uint8_t auth_ahead;      /* lines sent behind AUTH before its 334 */
+    uint8_t prefix_length;   /* octets of the PROXY header so far */
+    uint16_t rcpts_accepted; /* of the open mail: LMTP's and PRDR's number of final replies */
+    uint16_t replies_left;   /* final replies still due for this mail after the first (LMTP, PRDR) */
+    uint64_t chunk_left;     /* of the BDAT chunk, or of the PROXY v2 header */
     struct reply_parser reply;
     struct line lines[SIDE_PAIR];
     struct tls_stream tls;
 };
+
+_Static_assert(sizeof(struct dialogue) <= 416, "an idle session may cost 1 kB in all");
 
 struct dialogue_options {
     bool implicit_tls;   /* TLS from the first octet (465) */

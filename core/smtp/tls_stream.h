@@ -17,11 +17,15 @@ struct tls_direction {
     uint8_t header[5];
     uint8_t header_length; /* octets of the header so far */
     uint8_t type;          /* of the current record */
+    uint8_t probe;         /* private: what the clear handshake message has shown so far */
     uint16_t left;         /* octets of the current record still to come */
+    uint16_t length;       /* of the current record */
     uint16_t last_length;  /* of the last application record */
     uint16_t equal_run;    /* application records of equal size in a row */
     uint32_t records;      /* application records */
     bool ccs;              /* change_cipher_spec seen: what follows is encrypted (TLS 1.2) */
+    bool lost;             /* octets passed unseen: the next span must begin with a record */
+    uint8_t burst;         /* application records of this side since the other side's last one */
 };
 
 struct tls_stream {
@@ -44,6 +48,7 @@ struct tls_stream {
     uint64_t bulk_octets;
 };
 
+/* Until `implicit` sessions are greeted the server speaks first inside TLS; after STARTTLS the client does. */
 void tls_stream_init(struct tls_stream *tls, bool implicit);
 void tls_stream_consume(struct tls_stream *tls, enum side side, const uint8_t *octets, size_t length);
 /* Octets passed unseen: inside a record they are counted, beyond it record borders are lost (owed_by SIDE_NONE). */
