@@ -156,8 +156,8 @@ static const struct rule rules[] = {
     {.name = "capabilities-masked", .ends = BY_CLIENT | BY_SERVER, .all = FACT_CAPABILITY_MASKED | FACT_NO_MAIL,
      .cause = CAUSE_CAPABILITIES_MASKED, .fault = BLAME_MIDDLEBOX, .also = ALSO(CLIENT), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
-    {.name = "orderly", .ends = BY_CLIENT | BY_SERVER | END(CAPTURE) | END(DRAIN) | END(CLIENT_LOST) |
-     END(SERVER_LOST) | END(WITNESS) | END(NONE), .all = FACT_ORDERLY,
+    {.name = "orderly", .ends = BY_CLIENT | BY_SERVER | END(CAPTURE) | END(DRAIN) | END(SERVER_LOST) |
+     END(WITNESS) | END(NONE), .all = FACT_ORDERLY,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "idle-reaped", .ends = BY_SERVER | END(REPLY), .all = FACT_IDLE, .none = FACT_RESET_FOREIGN,
      .cause = CAUSE_IDLE_REAPED, .fault = BLAME_NONE, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
@@ -176,6 +176,12 @@ static const struct rule rules[] = {
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "left-inside-tls", .ends = BY_CLIENT, .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL),
      .all = FACT_TLS, .none = FACT_OWED_SERVER | FACT_UNDELIVERED,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    {.name = "quit-inside-tls", .ends = BY_CLIENT | BY_SERVER, .all = FACT_TLS_INFERRED | FACT_TLS_QUIT_LIKELY,
+     .none = FACT_STALLED | FACT_UNDELIVERED | FACT_RESET_FOREIGN,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    {.name = "client-closed-tls", .ends = BY_CLIENT, .all = FACT_TLS_INFERRED | FACT_TLS_CLOSE_NOTIFY,
+     .none = FACT_STALLED | FACT_UNDELIVERED,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     {.name = "idle-at-stop", .ends = END(DRAIN) | END(CAPTURE), .all = FACT_OWED_CLIENT,
      .none = FACT_MAIL_OPEN | FACT_STALLED | FACT_TLS | FACT_LINE_OPEN,
@@ -480,7 +486,9 @@ static enum confidence confidence_of(const struct rule *rule, const struct facts
     case SURE_CERTAIN:
         return CONFIDENCE_CERTAIN;
     case SURE_BY_PROBE:
-        if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {
+        if (facts->bits & FACT_TLS_INFERRED) {
+            verdict->notes |= NOTE_INFERRED;
+        } else if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {
             return CONFIDENCE_CERTAIN;
         }
         /* Everything we sent is acknowledged, but what the suspect said may have been lost on its way to us. */

@@ -12,16 +12,16 @@
 #include "core/smtp/reply_text.h"
 
 /* One bit per yes/no fact. "Suspect": the side whose turn it was; its leg's transport facts are LEG_*-derived. */
-#define FACT(bit) (UINT64_C(1) << (bit))
-#define FACT_OWED_CLIENT          FACT(0)  /* the suspect is the client */
-#define FACT_OWED_SERVER          FACT(1)  /* the suspect is the server */
-#define FACT_STALLED              FACT(2)  /* the suspect had been silent for FACTS_STALL_US or more */
-#define FACT_PAST_RFC             FACT(3)  /* ... for what RFC 5321 grants, or more */
-#define FACT_LINE_OPEN            FACT(4)  /* the suspect had begun a line */
-#define FACT_REPLY_OPEN           FACT(5)  /* a multi-line reply, or LMTP's set of replies, was unfinished */
+#define FACT(bit)                 (UINT64_C(1) << (bit))
+#define FACT_OWED_CLIENT          FACT(0) /* the suspect is the client */
+#define FACT_OWED_SERVER          FACT(1) /* the suspect is the server */
+#define FACT_STALLED              FACT(2) /* the suspect had been silent for FACTS_STALL_US or more */
+#define FACT_PAST_RFC             FACT(3) /* ... for what RFC 5321 grants, or more */
+#define FACT_LINE_OPEN            FACT(4) /* the suspect had begun a line */
+#define FACT_REPLY_OPEN           FACT(5) /* a multi-line reply, or LMTP's set of replies, was unfinished */
 #define FACT_BODY_BEGAN           FACT(6)
 #define FACT_MAIL_OPEN            FACT(7)
-#define FACT_IDLE                 FACT(8)  /* between mails, at leisure, after at least one mail was tried */
+#define FACT_IDLE                 FACT(8) /* between mails, at leisure, after at least one mail was tried */
 #define FACT_QUIT_SENT            FACT(9)
 #define FACT_ORDERLY              FACT(10) /* 221 said, or QUIT sent and every mail answered */
 #define FACT_MAIL_FAILED          FACT(11) /* fewer mails accepted than tried, and a reply says why */
@@ -63,32 +63,37 @@
 #define FACT_ICMP_FOREIGN         FACT(47) /* the ICMP error came from another box than the server */
 #define FACT_OTHER_UNDELIVERED    FACT(48) /* the last thing said to the other side is not acknowledged by it */
 #define FACT_ONE_WAY              FACT(49)
-#define FACT_WAS_WAITED_FOR       FACT(50) /* the suspect had been silent long enough that a 421 may mean a timeout */
-#define FACT_AFTER_LONG_IDLE      FACT(51) /* minutes of silence on the leg, then nothing got through */
-#define FACT_NO_MAIL              FACT(52) /* no MAIL was tried */
-#define FACT_REPLY_DECIDES        FACT(53) /* a failing reply ended the session, or every mail of an ended session */
-#define FACT_SERVER_TIRED         FACT(54) /* that reply says (or hints) that the server tired of waiting */
-#define FACT_DEADLINE             FACT(55) /* our own limit of silence passed, reported or enforced */
+#define FACT_WAS_WAITED_FOR                                                                                  \
+    FACT(50) /* the suspect had been silent long enough that a 421 may mean a timeout */
+#define FACT_AFTER_LONG_IDLE  FACT(51) /* minutes of silence on the leg, then nothing got through */
+#define FACT_NO_MAIL          FACT(52) /* no MAIL was tried */
+#define FACT_REPLY_DECIDES    FACT(53) /* a failing reply ended the session, or every mail of an ended session */
+#define FACT_SERVER_TIRED     FACT(54) /* that reply says (or hints) that the server tired of waiting */
+#define FACT_DEADLINE         FACT(55) /* our own limit of silence passed, reported or enforced */
+#define FACT_TLS_QUIT_LIKELY  FACT(56) /* the client's last encrypted record has the size of QUIT */
+#define FACT_TLS_CLOSE_NOTIFY FACT(57) /* the side that ended said so inside TLS: deliberate */
+#define FACT_TLS_INFERRED     FACT(58) /* who owed was inferred from record sizes */
 
-#define FACTS_STALL_US      1000000   /* shorter silences are no stall: a second of RTO, scheduling and think time */
-#define FACTS_WAITED_FOR_US 5000000   /* the shortest idle limit seen in the field is 5-10 s (Postfix stress) */
-#define FACTS_LONG_IDLE_US  230000000 /* shorter than the shortest common state timeout (240 s, Azure) less 5 % */
-#define FACTS_BIG_OCTETS    500       /* more than a command, less than a segment */
+#define FACTS_STALL_US      1000000 /* shorter silences are no stall: a second of RTO, scheduling and think time */
+#define FACTS_WAITED_FOR_US 5000000 /* the shortest idle limit seen in the field is 5-10 s (Postfix stress) */
+#define FACTS_LONG_IDLE_US                                                                                   \
+    230000000                /* shorter than the shortest common state timeout (240 s, Azure) less 5 % */
+#define FACTS_BIG_OCTETS 500 /* more than a command, less than a segment */
 
 struct facts {
     uint64_t bits;
-    enum session_end end;        /* NONE: judged while it runs (stall notice) */
+    enum session_end end; /* NONE: judged while it runs (stall notice) */
     enum phase phase;
-    enum side suspect;           /* SIDE_NONE: nobody owed anything */
+    enum side suspect;            /* SIDE_NONE: nobody owed anything */
     enum reply_class reply_class; /* of the kept reply, when it matters */
-    enum connect_result connect; /* of the server leg */
+    enum connect_result connect;  /* of the server leg */
     uint64_t waited_us;
     uint64_t age_us;
-    uint64_t patience_us;        /* RFC 5321: how long the suspect may take */
-    uint64_t limit_us;           /* our own limit that acted, 0 = none */
+    uint64_t patience_us;                   /* RFC 5321: how long the suspect may take */
+    uint64_t limit_us;                      /* our own limit that acted, 0 = none */
     const struct leg_evidence *suspect_leg; /* may be NULL */
     const struct leg_evidence *server_leg;  /* may be NULL */
-    uint8_t alert;               /* TLS alert description */
+    uint8_t alert;                          /* TLS alert description */
     uint16_t reply_code;
     uint32_t concurrent, concurrent_limit; /* of the source, for the sentence */
 };

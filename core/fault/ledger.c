@@ -29,3 +29,10 @@ uint64_t ledger_sum_us(const struct ledger *ledger)
     }
     return sum_us;
 }
+
+void ledger_move(struct ledger *ledger, enum account from, enum account to, uint64_t us)
+{
+    uint64_t moved_us = us < ledger->charged_us[from] ? us : ledger->charged_us[from];
+    ledger->charged_us[from] -= moved_us;
+    ledger->charged_us[to] += moved_us;
+}

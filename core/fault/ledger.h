@@ -25,6 +25,9 @@ void ledger_init(struct ledger *ledger, uint64_t now_us);
  * (the round trip every reply needs). A clock that went back charges nothing. */
 void ledger_charge(struct ledger *ledger, uint64_t now_us, enum account account, enum account network,
                    uint64_t network_us);
+
+/* Later evidence showed that up to `us` of what stands on `from` belongs to `to`. */
+void ledger_move(struct ledger *ledger, enum account from, enum account to, uint64_t us);
 uint64_t ledger_sum_us(const struct ledger *ledger);
 
 #endif

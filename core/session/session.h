@@ -96,7 +96,7 @@ struct session {
     uint32_t wants; /* enum session_want */
     uint32_t flags; /* private, see session.c */
     char id[20];
-    uint8_t mode;   /* enum record_mode */
+    uint8_t mode; /* enum record_mode */
 };
 
 void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us);

@@ -1,0 +1,510 @@
+#include "core/session/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/policy/timeouts.h"
+#include "core/session/session_internal.h"
+
+/* An idle proxied session may cost 1 kB in all; the relay around this takes the rest. */
+_Static_assert(sizeof(struct session) <= 720, "a session must stay small");
+
+#define PROBE_AFTER_US 5000000
+
+enum side session_debtor(const struct session *session)
+{
+    if (session->flags & SESSION_PUSHED_CLIENT) {
+        return SIDE_SERVER;
+    }
+    if (session->flags & SESSION_PUSHED_SERVER) {
+        return SIDE_CLIENT;
+    }
+    if (session->dialogue.phase == PHASE_CONNECT) {
+        return SIDE_SERVER;
+    }
+    return session->dialogue.owed_by;
+}
+
+static uint32_t elapsed_ms(uint64_t since_us, uint64_t now_us)
+{
+    uint64_t ms = now_us > since_us ? (now_us - since_us) / 1000 : 0;
+    return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+}
+
+struct session_moment session_picture(const struct session *session, uint64_t now_us)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    enum side debtor = session_debtor(session);
+    return (struct session_moment){
+        .phase = (uint8_t)dialogue->phase,
+        .owed_by = (uint8_t)debtor,
+        .pushed_back = (session->flags & (SESSION_PUSHED_CLIENT | SESSION_PUSHED_SERVER)) != 0,
+        .line_open = debtor != SIDE_NONE && dialogue_line_open(dialogue, debtor),
+        .reply_open = dialogue_reply_open(dialogue),
+        .mail_open = dialogue->mail_open,
+        .body_began = dialogue->body_octets > 0,
+        .waited_ms = elapsed_ms(session->progress_us, now_us),
+        .turn_ms = elapsed_ms(session->turn_since_us, now_us),
+        .age_ms = elapsed_ms(session->start_us, now_us),
+    };
+}
+
+void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us)
+{
+    memset(session, 0, sizeof *session);
+    dialogue_init(&session->dialogue, &setup->dialogue);
+    ledger_init(&session->ledger, now_us);
+    session->client = setup->client;
+    session->server = setup->server;
+    session->policy = setup->policy;
+    session->timeouts = policy_timeouts_for(setup->policy, &setup->client, &setup->server);
+    session->limiter = setup->limiter;
+    session->start_unix_ms = setup->start_unix_ms;
+    session->start_us = session->turn_since_us = session->progress_us = session->last_us = now_us;
+    session->probe_after_us = setup->probe_after_us != 0 ? setup->probe_after_us : PROBE_AFTER_US;
+    session->mode = (uint8_t)setup->mode;
+    session->flags = (setup->probing ? SESSION_PROBING : 0u) |
+                     (setup->dialogue.implicit_tls ? SESSION_IMPLICIT_TLS : 0u) |
+                     (setup->dialogue.midstream ? SESSION_MIDSTREAM : 0u);
+    snprintf(session->id, sizeof session->id, "%s", setup->id != NULL ? setup->id : "");
+    if (setup->connected) {
+        session_on_connected(session, now_us);
+    }
+    session->debt_serial = session->dialogue.debt_serial;
+}
+
+void session_clear(struct session *session)
+{
+    dialogue_clear(&session->dialogue);
+    free(session->legs);
+    session->legs = NULL;
+}
+
+static enum account account_of(enum side side)
+{
+    return side == SIDE_CLIENT ? ACCOUNT_CLIENT : ACCOUNT_SERVER;
+}
+
+static enum account network_of(enum side side)
+{
+    return side == SIDE_CLIENT ? ACCOUNT_CLIENT_NETWORK : ACCOUNT_SERVER_NETWORK;
+}
+
+/* The leg's evidence says that the network, not the host, is what is waited for. */
+static bool leg_is_stuck(const struct session *session, enum side side)
+{
+    if (session->legs == NULL) {
+        return false;
+    }
+    const struct leg_evidence *leg = &session->legs[side_index(side)];
+    return (leg->unacked_octets > 0 && leg->retrans_count > 0) || leg->probe == PROBE_UNANSWERED ||
+           leg->probe == PROBE_REVEALED || (leg->flags & (LEG_TIMED_OUT | LEG_UNREACHABLE)) != 0;
+}
+
+/* Charges the time up to now to whoever was waited for. */
+static void session_charge(struct session *session, uint64_t now_us)
+{
+    enum side debtor = session_debtor(session);
+    enum account account, network;
+    uint64_t network_us = 0;
+    if (now_us > session->last_us) {
+        session->last_us = now_us;
+    }
+    if (session->dialogue.phase == PHASE_CONNECT) {
+        account = network = ACCOUNT_SERVER_NETWORK;
+    } else if (debtor == SIDE_NONE) { /* all is said: who has not closed yet */
+        account = (session->flags & SESSION_SERVER_LEFT) ? ACCOUNT_CLIENT : ACCOUNT_SERVER;
+        network = account;
+    } else {
+        account = leg_is_stuck(session, debtor) ? network_of(debtor) : account_of(debtor);
+        network = network_of(debtor);
+        if (!(session->flags & SESSION_RTT_CHARGED)) {
+            network_us = session->rtt_us[side_index(debtor)];
+            session->flags |= SESSION_RTT_CHARGED;
+        }
+    }
+    ledger_charge(&session->ledger, now_us, account, network, network_us);
+}
+
+/* The silence that ends now was long: a remark, whoever is to blame in the end. */
+static void note_slowness(struct session *session, enum side debtor, enum phase phase, uint64_t now_us)
+{
+    uint64_t waited_us = now_us > session->progress_us ? now_us - session->progress_us : 0;
+    if (waited_us > session->longest_stall_us) {
+        session->longest_stall_us = waited_us;
+    }
+    if (debtor == SIDE_SERVER && session->timeouts->stall_notice_us != 0 &&
+        waited_us >= session->timeouts->stall_notice_us) {
+        session->flags |= phase == PHASE_GREETING ? SESSION_SLOW_GREETING : SESSION_SLOW_REPLY;
+    }
+}
+
+static void silence_ends(struct session *session, uint64_t now_us)
+{
+    session->progress_us = now_us;
+    session->flags &= ~(uint32_t)SESSION_SILENCE_FLAGS;
+    if (session->legs != NULL && session->end == SESSION_END_NONE) { /* a probe belongs to one silence */
+        session->legs[0].probe = PROBE_NONE;
+        session->legs[1].probe = PROBE_NONE;
+    }
+}
+
+/* After an event: is the debt another one, or did the debtor at least say something? */
+static void session_update_turn(struct session *session, enum side spoke, enum side debtor_before,
+                                uint64_t now_us)
+{
+    if (session->debt_serial != session->dialogue.debt_serial || session_debtor(session) != debtor_before) {
+        session->debt_serial = session->dialogue.debt_serial;
+        session->turn_since_us = now_us;
+        session->flags &= ~(uint32_t)SESSION_RTT_CHARGED;
+        silence_ends(session, now_us);
+    } else if (spoke == debtor_before && spoke != SIDE_NONE) {
+        silence_ends(session, now_us);
+    }
+}
+
+/* The whole session lasted too long and it is enforced: as soon as a 421 harms nobody. */
+static void close_when_harmless(struct session *session)
+{
+    if ((session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_NONE &&
+        dialogue_may_speak(&session->dialogue)) {
+        session->wants |= SESSION_WANT_CLOSE | SESSION_WANT_SAMPLE;
+    }
+}
+
+static void session_decide_end(struct session *session, enum session_end end,
+                               const struct session_moment *moment)
+{
+    session->end = end;
+    session->moment = *moment;
+    if (session->limiter != NULL) {
+        struct limiter_counts counts = {0};
+        limiter_count(session->limiter, &session->ticket, &counts);
+        if (counts.concurrent != 0) {
+            counts.would_refuse = session->counts.would_refuse;
+            counts.would_hold = session->counts.would_hold;
+            counts.met = session->counts.met;
+            counts.limit = session->counts.limit;
+            session->counts = counts;
+        }
+    }
+}
+
+void session_on_connected(struct session *session, uint64_t now_us)
+{
+    session_charge(session, now_us);
+    enum side debtor = session_debtor(session);
+    session->flags |= SESSION_CONNECTED;
+    dialogue_connected(&session->dialogue);
+    session_update_turn(session, SIDE_NONE, debtor, now_us);
+    session->turn_since_us = now_us;
+    silence_ends(session, now_us);
+}
+
+/* What the server's octets may have decided. `before` is the picture from just before them. */
+static void session_after_server(struct session *session, const struct session_moment *before,
+                                 uint32_t mails_before)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    if ((dialogue->flags & DIALOGUE_GREETED) && !(session->flags & SESSION_GREETED_COUNTED)) {
+        session->flags |= SESSION_GREETED_COUNTED;
+        if (session->limiter != NULL && session->ticket.row != 0) {
+            limiter_greeted(session->limiter, &session->ticket, true);
+        }
+    }
+    if (dialogue->mails.ok > mails_before) {
+        bool left = (session->flags & SESSION_CLIENT_LEFT) && !(dialogue->flags & DIALOGUE_QUIT_SENT);
+        if (left || (session->flags & SESSION_CLIENT_GONE)) {
+            session->flags |= SESSION_DUPLICATE;
+        }
+    }
+    if (session->end == SESSION_END_NONE && dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION) {
+        struct session_moment moment = *before;
+        moment.phase = (uint8_t)dialogue->kept.phase;
+        if (!moment.pushed_back) {
+            moment.owed_by = (uint8_t)dialogue->kept.owed_by;
+        }
+        session_decide_end(session, SESSION_END_REPLY, &moment);
+        session->wants |= SESSION_WANT_SAMPLE;
+    }
+}
+
+void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
+                       uint64_t now_us)
+{
+    enum side debtor = session_debtor(session);
+    enum phase phase = session->dialogue.phase;
+    uint32_t mails_before = session->dialogue.mails.ok;
+    session_charge(session, now_us);
+    if (side == debtor) {
+        note_slowness(session, debtor, phase, now_us);
+    }
+    struct session_moment before = session_picture(session, now_us);
+    dialogue_consume(&session->dialogue, side, octets, length);
+    if (side == SIDE_SERVER) {
+        session_after_server(session, &before, mails_before);
+    }
+    session_update_turn(session, side, debtor, now_us);
+    close_when_harmless(session);
+}
+
+void session_on_skipped(struct session *session, enum side side, uint64_t length, uint64_t now_us)
+{
+    enum side debtor = session_debtor(session);
+    session_charge(session, now_us);
+    dialogue_skip(&session->dialogue, side, length);
+    session_update_turn(session, side, debtor, now_us);
+}
+
+void session_set_rtt(struct session *session, enum side side, uint32_t rtt_us)
+{
+    session->rtt_us[side_index(side)] = rtt_us;
+}
+
+void session_on_pushed_back(struct session *session, enum side side, bool pushed_back, uint64_t now_us)
+{
+    uint32_t flag = side == SIDE_CLIENT ? SESSION_PUSHED_CLIENT : SESSION_PUSHED_SERVER;
+    enum side debtor = session_debtor(session);
+    session_charge(session, now_us);
+    session->flags = pushed_back ? session->flags | flag : session->flags & ~flag;
+    session_update_turn(session, SIDE_NONE, debtor, now_us);
+}
+
+/* An end that accuses nobody gives way to a later one that does: the client's leg was lost while the last reply was
+ * still under way to it (faults of the kind "250 lost towards the client"). */
+static bool end_gives_way(const struct session *session, enum session_end end)
+{
+    return end == SESSION_END_CLIENT_LOST &&
+           (session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET) &&
+           (session->dialogue.flags & (DIALOGUE_221_SEEN | DIALOGUE_QUIT_SENT)) != 0;
+}
+
+void session_on_end(struct session *session, enum session_end end, uint64_t now_us)
+{
+    enum side debtor = session_debtor(session);
+    session_charge(session, now_us);
+    if (session->end == SESSION_END_NONE || end_gives_way(session, end)) {
+        struct session_moment moment = session_picture(session, now_us);
+        session_decide_end(session, end, &moment);
+        session->flags |= SESSION_SAMPLED_CLIENT | SESSION_SAMPLED_SERVER;
+    }
+    switch (end) {
+    case SESSION_END_CLIENT_FIN:
+        session->flags |= SESSION_CLIENT_LEFT;
+        break;
+    case SESSION_END_SERVER_FIN:
+        session->flags |= SESSION_SERVER_LEFT;
+        break;
+    case SESSION_END_CLIENT_LOST:
+        if (session->dialogue.mail_accepted_unread) {
+            session->flags |= SESSION_DUPLICATE;
+        }
+        session->flags |= SESSION_CLIENT_GONE | SESSION_CLIENT_LEFT;
+        break;
+    case SESSION_END_CLIENT_RESET:
+        session->flags |= SESSION_CLIENT_GONE | SESSION_CLIENT_LEFT;
+        break;
+    case SESSION_END_SERVER_RESET:
+    case SESSION_END_SERVER_LOST:
+    case SESSION_END_CONNECT_FAILED:
+        session->flags |= SESSION_SERVER_GONE | SESSION_SERVER_LEFT;
+        break;
+    case SESSION_END_NONE:
+    case SESSION_END_REPLY:
+    case SESSION_END_WITNESS:
+    case SESSION_END_REFUSED:
+    case SESSION_END_DRAIN:
+    case SESSION_END_OVERLOAD:
+    case SESSION_END_CAPTURE:
+    case SESSION_END_COUNT:
+        break;
+    }
+    session_update_turn(session, SIDE_NONE, debtor, now_us);
+}
+
+void session_set_evidence(struct session *session, enum side side, const struct leg_evidence *evidence,
+                          uint64_t now_us)
+{
+    uint32_t sampled = side == SIDE_CLIENT ? SESSION_SAMPLED_CLIENT : SESSION_SAMPLED_SERVER;
+    if (session->end != SESSION_END_NONE) {
+        if (session->flags & sampled) {
+            return;
+        }
+        session->flags |= sampled;
+    }
+    if (session->legs == NULL) {
+        session->legs = calloc(SIDE_PAIR, sizeof *session->legs);
+        if (session->legs == NULL) {
+            return; /* without memory the verdict is less sure, nothing worse */
+        }
+    }
+    bool was_stuck = leg_is_stuck(session, side);
+    session_charge(session, now_us);
+    session->legs[side_index(side)] = *evidence;
+    if (!was_stuck && session_debtor(session) == side && leg_is_stuck(session, side) &&
+        session->dialogue.phase != PHASE_CONNECT) {
+        uint64_t since_us = evidence->unacked_since_us > session->progress_us ? evidence->unacked_since_us
+                                                                              : session->progress_us;
+        if (now_us > since_us) { /* what was charged to the side itself was the network's */
+            ledger_move(&session->ledger, account_of(side), network_of(side), now_us - since_us);
+        }
+    }
+    if (evidence->rtt_us != 0) {
+        session->rtt_us[side_index(side)] = evidence->rtt_us;
+    }
+}
+
+uint32_t session_take_wants(struct session *session)
+{
+    uint32_t wants = session->wants;
+    session->wants = 0;
+    return wants;
+}
+
+/* Between mails a side may be silent at leisure: neither probed nor noticed, only the idle limit counts. */
+static bool session_is_idle(const struct session *session)
+{
+    return session->dialogue.phase == PHASE_IDLE && session_debtor(session) == SIDE_CLIENT;
+}
+
+static uint64_t session_silence_limit_us(const struct session *session)
+{
+    if (session_is_idle(session)) {
+        return session->timeouts->idle_us;
+    }
+    return policy_silence_us(session->timeouts, session->dialogue.phase);
+}
+
+static uint64_t earlier(uint64_t deadline_us, uint64_t since_us, uint64_t after_us, bool done)
+{
+    if (done || after_us == 0 || since_us + after_us >= deadline_us) {
+        return deadline_us;
+    }
+    return since_us + after_us;
+}
+
+uint64_t session_deadline_us(const struct session *session)
+{
+    uint64_t deadline_us = SESSION_NEVER_US;
+    const struct policy_timeouts *timeouts = session->timeouts;
+    uint32_t flags = session->flags;
+    if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
+        return SESSION_NEVER_US;
+    }
+    if (flags & SESSION_TIME_CLOSING) {
+        return session->start_us + timeouts->session_us * 2 > session->last_us
+                   ? session->start_us + timeouts->session_us * 2
+                   : SESSION_NEVER_US;
+    }
+    deadline_us =
+        earlier(deadline_us, session->start_us, timeouts->session_us, (flags & SESSION_TIME_PASSED) != 0);
+    if (session_debtor(session) == SIDE_NONE || session->end == SESSION_END_REPLY) {
+        return deadline_us;
+    }
+    deadline_us = earlier(deadline_us, session->progress_us, session_silence_limit_us(session),
+                          (flags & SESSION_LIMITED) != 0);
+    if (!session_is_idle(session)) {
+        deadline_us = earlier(deadline_us, session->progress_us, session->probe_after_us,
+                              (flags & SESSION_PROBED) != 0);
+        deadline_us = earlier(deadline_us, session->progress_us, timeouts->stall_notice_us,
+                              (flags & SESSION_NOTICED) != 0);
+    }
+    return deadline_us;
+}
+
+static bool passed(uint64_t since_us, uint64_t after_us, uint64_t now_us)
+{
+    return after_us != 0 && now_us >= since_us && now_us - since_us >= after_us;
+}
+
+static void would_close(struct session *session)
+{
+    if (session->action == ACTION_NONE) {
+        session->action = ACTION_WOULD_CLOSE;
+    }
+}
+
+static void session_time_passed(struct session *session, uint64_t now_us)
+{
+    bool enforce = session->timeouts->session_action == POLICY_ENFORCE;
+    session->flags |= SESSION_TIME_PASSED;
+    if (!enforce) {
+        would_close(session);
+        return;
+    }
+    session->flags |= SESSION_TIME_CLOSING;
+    bool harmless = dialogue_may_speak(&session->dialogue);
+    bool overdue = passed(session->start_us, session->timeouts->session_us * 2, now_us);
+    if (harmless || (overdue && !session_in_doubt(session))) {
+        session->wants |= SESSION_WANT_CLOSE | SESSION_WANT_SAMPLE;
+    }
+}
+
+void session_on_deadline(struct session *session, uint64_t now_us)
+{
+    const struct policy_timeouts *timeouts = session->timeouts;
+    enum side debtor = session_debtor(session);
+    session_charge(session, now_us);
+    if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
+        return;
+    }
+    if ((session->flags & SESSION_TIME_CLOSING) ||
+        (!(session->flags & SESSION_TIME_PASSED) &&
+         passed(session->start_us, timeouts->session_us, now_us))) {
+        session_time_passed(session, now_us);
+    }
+    if (debtor == SIDE_NONE || session->end == SESSION_END_REPLY) {
+        return;
+    }
+    uint32_t probe = debtor == SIDE_CLIENT ? SESSION_WANT_PROBE_CLIENT : SESSION_WANT_PROBE_SERVER;
+    if (!session_is_idle(session)) {
+        if (!(session->flags & SESSION_PROBED) &&
+            passed(session->progress_us, session->probe_after_us, now_us)) {
+            session->flags |= SESSION_PROBED;
+            session->wants |= probe;
+        }
+        if (!(session->flags & SESSION_NOTICED) &&
+            passed(session->progress_us, timeouts->stall_notice_us, now_us)) {
+            session->flags |= SESSION_NOTICED;
+            session->wants |= SESSION_WANT_STALL_LINE | SESSION_WANT_SAMPLE;
+        }
+    }
+    if (!(session->flags & SESSION_LIMITED) &&
+        passed(session->progress_us, session_silence_limit_us(session), now_us)) {
+        session->flags |= SESSION_LIMITED;
+        if (timeouts->action == POLICY_ENFORCE) {
+            session->wants |= SESSION_WANT_CLOSE | SESSION_WANT_SAMPLE;
+        } else {
+            would_close(session);
+        }
+    }
+}
+
+bool session_in_doubt(const struct session *session)
+{
+    return session->dialogue.phase == PHASE_END_OF_DATA && !(session->flags & SESSION_LIMITED);
+}
+
+/* In the client's turn of a body a 421 is what any server would say (it stops the mail); the server leg is reset. */
+static bool session_may_speak(const struct session *session)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    if (dialogue_may_speak(dialogue)) {
+        return true;
+    }
+    bool body = dialogue->phase == PHASE_BODY || dialogue->phase == PHASE_BDAT;
+    return body && !(dialogue->flags & DIALOGUE_TLS) && !dialogue_reply_open(dialogue) &&
+           !dialogue_line_open(dialogue, SIDE_SERVER) && (session->flags & SESSION_LIMITED) != 0;
+}
+
+size_t session_close_reply(const struct session *session, char *text, size_t room)
+{
+    if (!session_may_speak(session)) {
+        return 0;
+    }
+    const char *why = (session->flags & SESSION_LIMITED) ? "timeout exceeded" : "session time limit exceeded";
+    const char *code = (session->flags & SESSION_LIMITED) ? "4.4.2" : "4.7.0";
+    int length = snprintf(text, room, "421 %s %s Error: %s\r\n", code, session->policy->host_name, why);
+    return length > 0 && (size_t)length < room ? (size_t)length : 0;
+}

@@ -1,0 +1,246 @@
+/* From a session to the facts the rules of attribution ask. */
+#include "core/session/session_internal.h"
+
+#include <string.h>
+
+#include "core/policy/timeouts.h"
+
+/* A leg's octets count as undelivered only when they were repeated and stayed unacknowledged this long: one lost
+ * segment is repaired within a retransmission timeout (RFC 6298: 1 s at first). */
+#define UNDELIVERED_US 1000000
+
+/* Client records no bigger than this may be QUIT inside TLS: 6 octets of plain text, or the final dot with it, plus
+ * at most 29 octets of overhead (RFC 8446 5.2: 17; RFC 5246 with GCM: 24; CBC with padding: more). */
+#define TLS_QUIT_RECORD_OCTETS 40
+
+static bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
+{
+    if (leg == NULL) {
+        return false;
+    }
+    if (leg->flags & LEG_TIMED_OUT) {
+        return true;
+    }
+    return leg->unacked_octets > 0 && leg->retrans_count > 0 && leg->unacked_since_us != 0 &&
+           at_us > leg->unacked_since_us && at_us - leg->unacked_since_us >= UNDELIVERED_US;
+}
+
+static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t at_us)
+{
+    uint64_t bits = 0;
+    if (leg == NULL) {
+        return 0;
+    }
+    bits |= leg_undelivered(leg, at_us) ? FACT_UNDELIVERED : 0;
+    bits |= (leg->flags & LEG_ONLY_BIG_LOST) ? FACT_ONLY_BIG_LOST : 0;
+    bits |= (leg->flags & LEG_WINDOW_ZERO) ? FACT_WINDOW_ZERO : 0;
+    bits |= (leg->flags & LEG_WINDOW_TINY) ? FACT_WINDOW_TINY : 0;
+    bits |= (leg->flags & LEG_UNREACHABLE) ? FACT_UNREACHABLE : 0;
+    bits |= (leg->flags & LEG_ICMP_UNDIVERTED) ? FACT_ICMP_UNDIVERTED : 0;
+    bits |= (leg->flags & LEG_TAPPED) ? FACT_TAPPED : 0;
+    bits |= leg->probe == PROBE_ANSWERED ? FACT_PROBE_ANSWERED : 0;
+    bits |= leg->probe == PROBE_UNANSWERED ? FACT_PROBE_UNANSWERED : 0;
+    if (leg->probe == PROBE_REVEALED) {
+        bits |= FACT_REVEALED | (leg->revealed_octets >= FACTS_BIG_OCTETS ? FACT_REVEALED_BIG : 0);
+    }
+    return bits;
+}
+
+static uint64_t dialogue_bits(const struct dialogue *dialogue)
+{
+    static const struct {
+        uint32_t flag;
+        uint64_t fact;
+    } map[] = {
+        {DIALOGUE_QUIT_SENT, FACT_QUIT_SENT},
+        {DIALOGUE_GREETED, FACT_GREETED},
+        {DIALOGUE_EARLY_TALK, FACT_EARLY_TALK},
+        {DIALOGUE_PIPECONNECT_OFFERED, FACT_EARLY_LAWFUL},
+        {DIALOGUE_PROXY_LINE, FACT_EARLY_LAWFUL},
+        {DIALOGUE_VERB_MASKED, FACT_VERB_MASKED},
+        {DIALOGUE_CAPABILITY_MASKED, FACT_CAPABILITY_MASKED},
+        {DIALOGUE_BANNER_MASKED, FACT_BANNER_MASKED},
+        {DIALOGUE_BODY_WITHOUT_354, FACT_BODY_WITHOUT_354},
+        {DIALOGUE_LONG_COMMAND, FACT_LONG_COMMAND},
+        {DIALOGUE_PIX_DOT, FACT_SPLIT_DOT},
+        {DIALOGUE_BARE_DOT, FACT_BARE_DOT},
+        {DIALOGUE_NOT_SMTP, FACT_NOT_SMTP},
+        {DIALOGUE_TLS, FACT_TLS},
+        {DIALOGUE_GAP, FACT_OBSERVER_GAP},
+    };
+    uint64_t bits = 0;
+    for (size_t i = 0; i < sizeof map / sizeof map[0]; i++) {
+        bits |= (dialogue->flags & map[i].flag) ? map[i].fact : 0;
+    }
+    bits |= dialogue->octets[side_index(SIDE_CLIENT)] == 0 ? FACT_NO_CLIENT_OCTETS : 0;
+    bits |= dialogue->octets[side_index(SIDE_SERVER)] == 0 ? FACT_NO_SERVER_OCTETS : 0;
+    bits |= dialogue->mails.total == 0 ? FACT_NO_MAIL : 0;
+    bits |= dialogue->mails.ok > 0 ? FACT_MAIL_ACCEPTED : 0;
+    bits |= dialogue->errors > 0 ? FACT_ERRORS_BEFORE : 0;
+    return bits;
+}
+
+static bool session_was_orderly(const struct session *session)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION || dialogue->mail_open) {
+        return false;
+    }
+    if (dialogue->flags & DIALOGUE_221_SEEN) {
+        return true;
+    }
+    enum verb oldest = dialogue_oldest_verb(dialogue);
+    return (dialogue->flags & DIALOGUE_QUIT_SENT) && (oldest == VERB_QUIT || oldest == VERB_NONE);
+}
+
+static uint64_t tls_bits(const struct session *session)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    const struct tls_stream *tls = &dialogue->tls;
+    uint64_t bits = 0;
+    if (!(dialogue->flags & DIALOGUE_TLS)) {
+        return 0;
+    }
+    if (tls->alert_level == 2 && !tls->established) {
+        bits |= tls->alert_from == SIDE_CLIENT ? FACT_ALERT_BY_CLIENT : FACT_ALERT_BY_SERVER;
+    }
+    if (tls->established) {
+        bits |= FACT_TLS_INFERRED;
+        uint16_t last = tls->directions[side_index(SIDE_CLIENT)].last_length;
+        bits |= tls->commands > 0 && last > 0 && last <= TLS_QUIT_RECORD_OCTETS ? FACT_TLS_QUIT_LIKELY : 0;
+    }
+    bool by_server = session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET;
+    bool by_client = session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET;
+    if (by_server && tls->close_notify[side_index(SIDE_SERVER)]) {
+        bits |= FACT_TLS_CLOSE_NOTIFY | (tls->replies > 0 ? FACT_TLS_REPLY_THEN_CLOSE : 0);
+    }
+    if (by_client && tls->close_notify[side_index(SIDE_CLIENT)]) {
+        bits |= FACT_TLS_CLOSE_NOTIFY;
+    }
+    return bits;
+}
+
+static uint64_t reset_bits(const struct session *session)
+{
+    if (session->legs == NULL) {
+        return 0;
+    }
+    enum side ender = session->end == SESSION_END_CLIENT_RESET ? SIDE_CLIENT : SIDE_SERVER;
+    if (session->end != SESSION_END_CLIENT_RESET && session->end != SESSION_END_SERVER_RESET &&
+        session->end != SESSION_END_CONNECT_FAILED) {
+        return 0;
+    }
+    const struct leg_evidence *leg = &session->legs[side_index(ender)];
+    uint64_t bits = (leg->flags & LEG_RESET_FOREIGN) ? FACT_RESET_FOREIGN : 0;
+    bits |= (leg->flags & LEG_RESET_FITS) ? FACT_RESET_FITS : 0;
+    bits |= (leg->flags & LEG_ICMP_FOREIGN) ? FACT_ICMP_FOREIGN : 0;
+    return bits;
+}
+
+/* Does a failing reply, rather than the way the connection ended, tell what happened? */
+static uint64_t reply_bits(const struct session *session, const struct session_moment *moment,
+                           struct facts *facts)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    const struct dialogue_kept_reply *kept = &dialogue->kept;
+    uint64_t bits = 0;
+    if (session->end == SESSION_END_REPLY) {
+        facts->reply_class = kept->class;
+        facts->reply_code = kept->code;
+        bits |= FACT_REPLY_DECIDES;
+        bool vague = kept->class == REPLY_CLASS_NONE || kept->class == REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD ||
+                     kept->class == REPLY_CLASS_OTHER;
+        bool awaited = moment->owed_by == SIDE_CLIENT && facts->waited_us >= FACTS_WAITED_FOR_US;
+        bits |= kept->class == REPLY_CLASS_TIMEOUT || (vague && awaited) ? FACT_SERVER_TIRED : 0;
+        return bits;
+    }
+    if (dialogue->mails.ok < dialogue->mails.total && kept->role == DIALOGUE_REPLY_ENDED_MAIL) {
+        facts->reply_class = kept->class;
+        facts->reply_code = kept->code;
+        bits |= FACT_MAIL_FAILED;
+        bool over = session->end != SESSION_END_NONE && session->end != SESSION_END_WITNESS &&
+                    session->end != SESSION_END_CLIENT_LOST && session->end != SESSION_END_SERVER_LOST &&
+                    session->end != SESSION_END_DRAIN;
+        bool nothing_open =
+            !moment->mail_open && (moment->owed_by != SIDE_SERVER || session_was_orderly(session));
+        /* A size limit said in the middle of the body counts even when the client never reads it. */
+        bool said_in_body = kept->class == REPLY_CLASS_SIZE;
+        bits |= over && (nothing_open || said_in_body) ? FACT_REPLY_DECIDES : 0;
+    }
+    return bits;
+}
+
+/* The silence was preceded by one long enough for a stateful box to forget the connection, and nothing came since. */
+static bool after_long_idle(const struct session *session)
+{
+    return session->longest_stall_us >= FACTS_LONG_IDLE_US;
+}
+
+void session_facts(const struct session *session, uint64_t now_us, struct facts *facts)
+{
+    bool live = session->end == SESSION_END_NONE;
+    struct session_moment moment = live ? session_picture(session, now_us) : session->moment;
+    uint64_t at_us = session->start_us + (uint64_t)moment.age_ms * 1000 + 999;
+    const struct dialogue *dialogue = &session->dialogue;
+    const struct leg_evidence *legs = session->legs;
+    memset(facts, 0, sizeof *facts);
+    facts->end = session->end;
+    facts->phase = (enum phase)moment.phase;
+    facts->suspect = (enum side)moment.owed_by;
+    facts->waited_us = (uint64_t)moment.waited_ms * 1000;
+    facts->age_us = (uint64_t)moment.age_ms * 1000;
+    facts->alert = dialogue->tls.alert_description;
+    facts->concurrent = session->counts.concurrent;
+    facts->concurrent_limit = session->counts.greeted;
+    facts->connect = legs != NULL ? legs[side_index(SIDE_SERVER)].connect : CONNECT_PENDING;
+    facts->server_leg = legs != NULL ? &legs[side_index(SIDE_SERVER)] : NULL;
+
+    if (session->end == SESSION_END_CLIENT_LOST) {
+        facts->suspect = SIDE_CLIENT;
+    } else if (session->end == SESSION_END_SERVER_LOST || session->end == SESSION_END_CONNECT_FAILED) {
+        facts->suspect = SIDE_SERVER;
+    }
+    uint64_t bits = dialogue_bits(dialogue) | tls_bits(session) | reset_bits(session);
+    if (legs != NULL && facts->suspect != SIDE_NONE) {
+        const struct leg_evidence *other = &legs[side_index(side_other(facts->suspect))];
+        const struct leg_evidence *own = &legs[side_index(facts->suspect)];
+        /* What the suspect said never arrived at the other side: the turn belongs to that leg. */
+        if (leg_undelivered(other, at_us) && !leg_undelivered(own, at_us)) {
+            facts->suspect = side_other(facts->suspect);
+            own = other;
+        }
+        facts->suspect_leg = own;
+        bits |= leg_bits(own, at_us);
+        bits |= (own->flags & LEG_GAP) || (other->flags & LEG_GAP) ? FACT_OBSERVER_GAP : 0;
+        bits |= (own->flags & LEG_ONE_WAY) || (other->flags & LEG_ONE_WAY) ? FACT_ONE_WAY : 0;
+    } else if (legs != NULL) {
+        for (unsigned i = 0; i < SIDE_PAIR; i++) {
+            bits |= leg_undelivered(&legs[i], at_us) ? FACT_OTHER_UNDELIVERED : 0;
+        }
+    }
+    facts->patience_us = rfc5321_patience_us(facts->phase, facts->suspect);
+    bits |= facts->suspect == SIDE_CLIENT ? FACT_OWED_CLIENT : 0;
+    bits |= facts->suspect == SIDE_SERVER ? FACT_OWED_SERVER : 0;
+    bool limited = (session->flags & SESSION_LIMITED) != 0;
+    bits |= limited ? FACT_DEADLINE : 0;
+    bits |= facts->waited_us >= FACTS_STALL_US || limited ? FACT_STALLED : 0;
+    bits |= facts->patience_us != 0 && facts->waited_us >= facts->patience_us ? FACT_PAST_RFC : 0;
+    bits |= facts->waited_us >= FACTS_WAITED_FOR_US ? FACT_WAS_WAITED_FOR : 0;
+    bits |= moment.line_open ? FACT_LINE_OPEN : 0;
+    bits |= moment.reply_open ? FACT_REPLY_OPEN : 0;
+    bits |= moment.body_began ? FACT_BODY_BEGAN : 0;
+    bits |= moment.mail_open ? FACT_MAIL_OPEN : 0;
+    bool between = facts->phase == PHASE_IDLE || (facts->phase == PHASE_MAIL && dialogue->mails.total > 0);
+    bits |= between && moment.owed_by == SIDE_CLIENT && !moment.mail_open ? FACT_IDLE : 0;
+    bits |= session_was_orderly(session) ? FACT_ORDERLY : 0;
+    bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
+    bits |= after_long_idle(session) ? FACT_AFTER_LONG_IDLE : 0;
+    bits |= (session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_WITNESS && !limited
+                ? FACT_SESSION_TIME
+                : 0;
+    facts->limit_us = (bits & FACT_SESSION_TIME)   ? session->timeouts->session_us
+                      : facts->phase == PHASE_IDLE ? session->timeouts->idle_us
+                                                   : policy_silence_us(session->timeouts, facts->phase);
+    bits |= reply_bits(session, &moment, facts);
+    facts->bits = bits;
+}

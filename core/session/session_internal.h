@@ -1,0 +1,43 @@
+/* Shared by session.c, session_facts.c and session_record.c; not for callers. */
+#ifndef SMTPWITNESS_CORE_SESSION_SESSION_INTERNAL_H
+#define SMTPWITNESS_CORE_SESSION_SESSION_INTERNAL_H
+
+#include "core/fault/facts.h"
+#include "core/session/session.h"
+
+enum session_flag {
+    SESSION_CONNECTED = 1u << 0,
+    SESSION_PUSHED_CLIENT = 1u << 1, /* we do not read from the client: the server leg does not take it */
+    SESSION_PUSHED_SERVER = 1u << 2,
+    SESSION_RTT_CHARGED = 1u << 3, /* this turn's round trip is in the ledger */
+    SESSION_PROBED = 1u << 4,      /* these three: about the current silence */
+    SESSION_NOTICED = 1u << 5,
+    SESSION_LIMITED = 1u << 6,
+    SESSION_TIME_PASSED = 1u << 7,  /* the limit of the whole session */
+    SESSION_TIME_CLOSING = 1u << 8, /* ... and it is enforced: waiting for a harmless moment */
+    SESSION_CLIENT_LEFT = 1u << 9,  /* FIN */
+    SESSION_SERVER_LEFT = 1u << 10,
+    SESSION_CLIENT_GONE = 1u << 11, /* RST, or given up by the kernel */
+    SESSION_SERVER_GONE = 1u << 12,
+    SESSION_SAMPLED_CLIENT = 1u << 13, /* evidence of after the end was taken */
+    SESSION_SAMPLED_SERVER = 1u << 14,
+    SESSION_SLOW_GREETING = 1u << 15,
+    SESSION_SLOW_REPLY = 1u << 16,
+    SESSION_DUPLICATE = 1u << 17,
+    SESSION_PROBING = 1u << 18, /* the caller can probe */
+    SESSION_GREETED_COUNTED = 1u << 19,
+    SESSION_IMPLICIT_TLS = 1u << 20,
+    SESSION_MIDSTREAM = 1u << 21,
+};
+#define SESSION_SILENCE_FLAGS (SESSION_PROBED | SESSION_NOTICED | SESSION_LIMITED)
+
+/* Whose move it is, counting back-pressure: a leg that takes nothing makes its side the debtor. */
+enum side session_debtor(const struct session *session);
+
+/* The picture of this instant. */
+struct session_moment session_picture(const struct session *session, uint64_t now_us);
+
+/* Facts at the decisive moment, or of this instant when it still runs. */
+void session_facts(const struct session *session, uint64_t now_us, struct facts *facts);
+
+#endif

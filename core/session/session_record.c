@@ -1,0 +1,143 @@
+/* From a session to the record of its line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/fault/attribution.h"
+#include "core/session/session_internal.h"
+
+/* Loss that stopped nothing is worth a remark from this many repeated segments on. */
+#define LOSS_REMARK_SEGMENTS 10
+
+static uint32_t session_notes(const struct session *session)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    static const struct {
+        uint32_t flag;
+        uint32_t note;
+    } map[] = {
+        {DIALOGUE_RESYNCED, NOTE_RESYNCED},
+        {DIALOGUE_BANNER_MASKED, NOTE_BANNER_MASKED},
+        {DIALOGUE_CAPABILITY_MASKED, NOTE_CAPABILITIES_MASKED},
+        {DIALOGUE_BARE_LF, NOTE_BARE_LF},
+        {DIALOGUE_NOT_SMTP, NOTE_NOT_SMTP},
+        {DIALOGUE_BODY_WITHOUT_354, NOTE_DATA_BEFORE_354},
+    };
+    uint32_t notes = 0;
+    for (size_t i = 0; i < sizeof map / sizeof map[0]; i++) {
+        notes |= (dialogue->flags & map[i].flag) ? map[i].note : 0;
+    }
+    if ((dialogue->flags & DIALOGUE_EARLY_TALK) && (dialogue->flags & DIALOGUE_PIPECONNECT_OFFERED)) {
+        notes |= NOTE_EARLY_PIPELINING;
+    }
+    notes |= (session->flags & SESSION_SLOW_GREETING) ? NOTE_SLOW_GREETING : 0;
+    notes |= (session->flags & SESSION_SLOW_REPLY) ? NOTE_SLOW_REPLY : 0;
+    notes |= (session->flags & SESSION_MIDSTREAM) ? NOTE_MIDSTREAM : 0;
+    notes |= session->held_ms != 0 ? NOTE_HELD : 0;
+    notes |= session->end == SESSION_END_DRAIN ? NOTE_DRAINED : 0;
+    notes |= (session->flags & (SESSION_TIME_PASSED)) || session->action == ACTION_WOULD_CLOSE ||
+                     session->action == ACTION_WOULD_REFUSE || session->action == ACTION_WOULD_HOLD
+                 ? NOTE_LIMIT_WOULD_ACT
+                 : 0;
+    if (dialogue->flags & (DIALOGUE_QUIT_SENT | DIALOGUE_221_SEEN)) {
+        notes |= (session->flags & (SESSION_CLIENT_GONE | SESSION_SERVER_GONE)) ? NOTE_RESET_AFTER_QUIT : 0;
+        notes |= !(dialogue->flags & DIALOGUE_221_SEEN) && !(dialogue->flags & DIALOGUE_TLS)
+                     ? NOTE_QUIT_UNANSWERED
+                     : 0;
+    } else if (session->end == SESSION_END_CLIENT_FIN && !(dialogue->flags & DIALOGUE_TLS) &&
+               (dialogue->flags & DIALOGUE_GREETED)) {
+        notes |= NOTE_NO_QUIT;
+    }
+    if (session->legs != NULL) {
+        notes |= session->legs[0].retrans_count >= LOSS_REMARK_SEGMENTS ? NOTE_LOSS_CLIENT_LEG : 0;
+        notes |= session->legs[1].retrans_count >= LOSS_REMARK_SEGMENTS ? NOTE_LOSS_SERVER_LEG : 0;
+    }
+    return notes;
+}
+
+static void record_fill(const struct session *session, struct record *record, uint64_t now_us)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    memset(record, 0, sizeof *record);
+    record->mode = (enum record_mode)session->mode;
+    snprintf(record->session_id, sizeof record->session_id, "%s", session->id);
+    record->client = session->client;
+    record->server = session->server;
+    record->start_unix_ms = session->start_unix_ms;
+    record->duration_us = now_us > session->start_us ? now_us - session->start_us : 0;
+    record->mails_ok = dialogue->mails.ok;
+    record->mails_total = dialogue->mails.total;
+    record->rcpts_ok = dialogue->rcpts.ok;
+    record->rcpts_total = dialogue->rcpts.total;
+    record->commands_ok = dialogue->commands.ok;
+    record->commands_total = dialogue->commands.total;
+    record->octets_client = dialogue->octets[side_index(SIDE_CLIENT)];
+    record->octets_server = dialogue->octets[side_index(SIDE_SERVER)];
+    record->announced_size = dialogue->announced_size;
+    record->counts = session->counts;
+    record->tls = (session->flags & SESSION_IMPLICIT_TLS) ? RECORD_TLS_IMPLICIT
+                  : (dialogue->flags & DIALOGUE_TLS)      ? RECORD_TLS_STARTTLS
+                                                          : RECORD_TLS_NO;
+    record->ledger = session->ledger;
+    record->ledger_valid = true;
+    if (session->legs != NULL) {
+        memcpy(record->legs, session->legs, sizeof record->legs);
+    }
+    for (unsigned i = 0; i < SIDE_PAIR; i++) {
+        if (record->legs[i].rtt_us == 0) {
+            record->legs[i].rtt_us = session->rtt_us[i];
+        }
+    }
+    record->verdict.notes = session_notes(session);
+    record->verdict.action = session->action;
+}
+
+void session_stall_record(struct session *session, struct record *record, uint64_t now_us)
+{
+    struct facts facts;
+    record_fill(session, record, now_us);
+    record->kind = RECORD_STALL;
+    session_facts(session, now_us, &facts);
+    attribution_judge(&facts, &record->verdict);
+}
+
+/* Our own limit of connections: the counts say why, no dialogue took place. */
+static void refused_fill(const struct session *session, struct record *record)
+{
+    record->limit_name = limiter_limit_name(session->counts.met);
+    record->counts.limit = session->counts.limit;
+}
+
+void session_finish(struct session *session, struct record *record, uint64_t now_us)
+{
+    struct facts facts;
+    if (session->end == SESSION_END_NONE) {
+        session_on_end(session, session->mode == RECORD_REPLAY ? SESSION_END_CAPTURE : SESSION_END_DRAIN,
+                       now_us);
+    }
+    session_on_deadline(session, now_us); /* charges the rest of the time; decides nothing after an end */
+    record_fill(session, record, now_us);
+    record->ledger = session->ledger;
+    record->kind = RECORD_VERDICT;
+    session_facts(session, now_us, &facts);
+    attribution_judge(&facts, &record->verdict);
+    record->duplicate = (session->flags & SESSION_DUPLICATE) != 0;
+    if (session->end == SESSION_END_REFUSED) {
+        refused_fill(session, record);
+    }
+    const struct dialogue_kept_reply *kept = &session->dialogue.kept;
+    if (record->verdict.fault != FAULT_NONE || session->end == SESSION_END_REPLY) {
+        record->reply = kept->text;
+    }
+    if (record->verdict.cause == CAUSE_PER_SOURCE_LIMIT) {
+        record->server_limit_seen = session->counts.greeted;
+        if (session->counts.greeted == 0 && session->counts.concurrent <= 1) {
+            record->verdict.notes |= NOTE_UNEXPLAINED_LIMIT;
+        }
+    }
+    if (record->verdict.fault != FAULT_NONE && session->dialogue.mails.ok > 0) {
+        record->verdict.notes |= NOTE_MAIL_ACCEPTED_EARLIER;
+    }
+    if (record->verdict.fault == FAULT_NONE && session->action == ACTION_WOULD_CLOSE) {
+        record->verdict.notes |= NOTE_LIMIT_WOULD_ACT;
+    }
+}
