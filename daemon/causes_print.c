@@ -8,6 +8,7 @@
 #include "core/base/phase.h"
 #include "core/fault/causes.h"
 #include "core/fault/evidence.h"
+#include "core/report/record_fields.h"
 
 #define TABLE_COUNT(table) (sizeof(table) / sizeof((table)[0]))
 #define BIT(note)          __builtin_ctz(note)
@@ -311,53 +312,79 @@ static const char *const note_meanings[] = {
 };
 _Static_assert(TABLE_COUNT(note_meanings) == NOTE_COUNT, "one meaning per note");
 
-struct key {
-    const char *name;
-    const char *meaning;
+static const char *const connect_meanings[] = {
+    [CONNECT_PENDING] = "not decided yet; the key is left out",
+    [CONNECT_ESTABLISHED] = "the server accepted; the key is left out",
+    [CONNECT_REFUSED] = "a reset answered the attempt",
+    [CONNECT_TIMED_OUT] = "nothing answered",
+    [CONNECT_UNREACHABLE] = "a router said that there is no way to the host",
+    [CONNECT_PROHIBITED] = "a router or firewall said that it is prohibited",
+    [CONNECT_REJECTED] = "another ICMP error, such as the REJECT of a firewall, answered the attempt",
+    [CONNECT_LOCAL_ERROR] = "this box could not even try",
 };
+_Static_assert(TABLE_COUNT(connect_meanings) == CONNECT_COUNT, "one meaning per connect result");
 
-/* In the order of the line. */
-static const struct key keys[] = {
-    {"session", "A name for this session, the same in its stall and verdict lines."},
-    {"fault", "The party that is named; see the values below."},
-    {"cause", "What went wrong, one word of the closed list below."},
-    {"confidence", "How sure the verdict is. It covers `fault` and `also` together: with "
-                   "`fault=server also=server-network confidence=certain` it is certainly one of the two."},
-    {"where", "The leg on which it happened."},
-    {"also", "Parties that the evidence cannot exclude, or that contributed, separated by commas."},
-    {"phase", "Where the dialogue stood."},
-    {"owed-by", "Who had to act next for the dialogue to go on: client, server or none."},
-    {"ended-by", "Who ended the session. Often this is the victim and not the culprit."},
-    {"limit-by", "Who set the limit that ended it."},
-    {"action", "What we did, or would have done."},
-    {"client, server", "Addresses and ports."},
-    {"mode", "How it was seen: proxy, nfq (packets in flight) or replay (a capture)."},
-    {"start, duration-ms", "The time of the first packet, UTC, and how long the session lasted."},
-    {"waited-ms", "The silence that decided the verdict."},
-    {"limit-ms", "The limit that ended it, as observed or configured."},
-    {"mails, rcpts, commands", "Accepted and tried: `rcpts=1/3` means that one of three was accepted."},
-    {"bytes-client, bytes-server", "Octets that the client sent, and that the server sent."},
-    {"concurrent, concurrent-peak, concurrent-limit",
-     "Sessions of this source to this server at that instant, their highest number so far, and the limit "
-     "where "
-     "one is known."},
-    {"tls", "Whether and how the session was encrypted."},
-    {"duplicate",
-     "With yes, the server accepted the mail and the client cannot know it: it will come again."},
-    {"ledger-ms", "Every millisecond of the session, charged to exactly one party. The numbers add up to "
-                  "the duration."},
-    {"rtt-client-ms, rtt-server-ms", "The round trip on each leg."},
-    {"retrans-client, retrans-server", "Segments towards that side that had to be repeated."},
-    {"probe", "The outcome of our probe of the silent side."},
-    {"notes", "Remarks that accuse nobody."},
-    {"reply", "The server's words that decided, with unusual octets escaped."},
-    {"explain", "The verdict in one sentence."},
+static const char *const key_meanings[] = {
+    [RECORD_FIELD_SESSION] = "A name for this session, the same in its stall and verdict lines.",
+    [RECORD_FIELD_FAULT] = "The party that is named; see the values below.",
+    [RECORD_FIELD_CAUSE] = "What went wrong, one word of the closed list below.",
+    [RECORD_FIELD_CONFIDENCE] =
+        ("How sure the verdict is. It covers `fault` and `also` together: with "
+         "`fault=server also=server-network confidence=certain` it is certainly one of the two."),
+    [RECORD_FIELD_WHERE] = "The leg on which it happened.",
+    [RECORD_FIELD_ALSO] =
+        "Parties that the evidence cannot exclude, or that contributed, separated by commas.",
+    [RECORD_FIELD_PHASE] = "Where the dialogue stood.",
+    [RECORD_FIELD_OWED_BY] = "Who had to act next for the dialogue to go on: client, server or none.",
+    [RECORD_FIELD_ENDED_BY] = "Who ended the session. Often this is the victim and not the culprit.",
+    [RECORD_FIELD_LIMIT_BY] = "Who set the limit that ended it.",
+    [RECORD_FIELD_ACTION] = "What we did, or would have done.",
+    [RECORD_FIELD_LIMIT] = "Which of our limits was met: per-source, total, percent-of-remaining or rate.",
+    [RECORD_FIELD_CLIENT] = "Address and port of the side that opened the connection.",
+    [RECORD_FIELD_SERVER] = "Address and port of the side that it was opened to.",
+    [RECORD_FIELD_MODE] = "How it was seen: proxy, nfq (packets in flight) or replay (a capture).",
+    [RECORD_FIELD_START] = "When the session began, UTC.",
+    [RECORD_FIELD_DURATION] = "How long it lasted.",
+    [RECORD_FIELD_WAITED] = "The silence that decided the verdict.",
+    [RECORD_FIELD_LIMIT_MS] = "The limit that ended it, as observed or configured.",
+    [RECORD_FIELD_MAILS] = "Mails accepted and begun: `mails=0/1` means that none of one was accepted.",
+    [RECORD_FIELD_RCPTS] = "Recipients accepted and tried.",
+    [RECORD_FIELD_COMMANDS] = "Commands that succeeded and that were sent.",
+    [RECORD_FIELD_BYTES_CLIENT] = "Octets that the client sent.",
+    [RECORD_FIELD_BYTES_SERVER] = "Octets that the server sent.",
+    [RECORD_FIELD_CONCURRENT] = "Sessions of this source to this server at that instant, this one included.",
+    [RECORD_FIELD_CONCURRENT_PEAK] = "Their highest number so far.",
+    [RECORD_FIELD_CONCURRENT_LIMIT] = "The limit on them, the server's as observed or ours.",
+    [RECORD_FIELD_TOTAL] = "All open sessions; only where a limit counts.",
+    [RECORD_FIELD_TOTAL_LIMIT] = "That limit.",
+    [RECORD_FIELD_RATE] = "New connections of this source in the last period; only where a limit counts.",
+    [RECORD_FIELD_RATE_LIMIT] = "That limit.",
+    [RECORD_FIELD_TLS] = "Whether the session was encrypted: no, starttls or implicit.",
+    [RECORD_FIELD_DUPLICATE] =
+        "With yes, the server accepted the mail and the client cannot know it: it will come again.",
+    [RECORD_FIELD_LEDGER] =
+        ("Every millisecond of the session, charged to exactly one party. The numbers add up to the "
+         "duration."),
+    [RECORD_FIELD_RTT_CLIENT] = "The round trip between this box and the client.",
+    [RECORD_FIELD_RTT_SERVER] = "The round trip between this box and the server.",
+    [RECORD_FIELD_RETRANS_CLIENT] = "Segments towards the client that had to be repeated.",
+    [RECORD_FIELD_RETRANS_SERVER] = "Segments towards the server that had to be repeated.",
+    [RECORD_FIELD_PROBE] =
+        ("The outcome of our probe of the silent side; with the name of a side in front when another one "
+         "was probed too."),
+    [RECORD_FIELD_CONNECT] = "Why the connection to the server did not come about.",
+    [RECORD_FIELD_NOTES] = "Remarks that accuse nobody.",
+    [RECORD_FIELD_REPLY] = "The server's words that decided, with unusual octets escaped.",
+    [RECORD_FIELD_EXPLAIN] = "The verdict in one sentence.",
 };
+_Static_assert(TABLE_COUNT(key_meanings) == RECORD_FIELD_COUNT, "one meaning per key");
 
 static void print_key_items(FILE *stream)
 {
-    for (size_t at = 0; at < TABLE_COUNT(keys); at++) {
-        print_item(stream, keys[at].name, keys[at].meaning);
+    for (unsigned field = 0; field < RECORD_FIELD_COUNT; field++) {
+        if (key_meanings[field] != NULL) {
+            print_item(stream, record_field_name((enum record_field)field), key_meanings[field]);
+        }
     }
 }
 
@@ -415,6 +442,11 @@ static void print_values(FILE *stream)
         print_item(stream, probe_result_name(value), probe_meanings[value]);
     }
     end_values(stream);
+    begin_values(stream, "connect");
+    for (enum connect_result value = CONNECT_PENDING; value < CONNECT_COUNT; value++) {
+        print_item(stream, connect_result_name(value), connect_meanings[value]);
+    }
+    end_values(stream);
     begin_values(stream, "notes");
     for (unsigned bit = 0; bit < NOTE_COUNT; bit++) {
         print_item(stream, note_name(bit), note_meanings[bit]);
@@ -422,66 +454,69 @@ static void print_values(FILE *stream)
     end_values(stream);
 }
 
-static const char head[] = ".\\\" Generated from core/fault/causes.c and daemon/causes_print.c; edit those.\n"
-                           ".Dd November 23, 2026\n"
-                           ".Dt SMTPWITNESS-VERDICTS 7\n"
-                           ".Os\n"
-                           ".Sh NAME\n"
-                           ".Nm smtpwitness-verdicts\n"
-                           ".Nd how to read what smtpwitness says, and what to do about it\n"
-                           ".Sh DESCRIPTION\n"
-                           ".Xr smtpwitness 8\n"
-                           "stands between a mail client and a mail server, sees both legs of every\n"
-                           "session, and logs one line when a session ends: the verdict.\n"
-                           "It says who owed the next word, whether the network had delivered everything\n"
-                           "so far, who gave up, and by which limit.\n"
-                           ".Pp\n"
-                           "In a hurry, read four words:\n"
-                           ".Cm fault\n"
-                           "names the party to call,\n"
-                           ".Cm where\n"
-                           "the side of this box on which to look,\n"
-                           ".Cm cause\n"
-                           "what happened, and\n"
-                           ".Cm confidence\n"
-                           "how much to bet on it.\n"
-                           "Then look the cause up below, or with\n"
-                           ".Ql smtpwitness explain Ar cause .\n"
-                           "The side that ended a session is often only the victim: do not stop at\n"
-                           ".Cm ended\\-by .\n"
-                           ".Pp\n"
-                           "An example, broken into several lines:\n"
-                           ".Bd -literal -offset indent\n"
-                           "verdict session=7f3a-12 fault=client cause=data-start-stall\n"
-                           " confidence=certain where=client-leg phase=body owed-by=client\n"
-                           " ended-by=server limit-by=server action=none\n"
-                           " client=192.0.2.7:41234 server=[2001:db8::25]:25 mode=proxy\n"
-                           " waited-ms=59200 limit-ms=60000 mails=0/1 rcpts=1/1\n"
-                           " probe=answered notes=server-limit-below-rfc\n"
-                           " reply=\"421 4.4.2 server.test Error: timeout exceeded\"\n"
-                           ".Ed\n"
-                           ".Pp\n"
-                           "The server hung up, and its log blames the connection; yet it was the client\n"
-                           "that owed the mail and kept silent for 59 seconds, with a host that was alive\n"
-                           "and a network that had delivered everything.\n"
-                           "The note adds that the server's limit of 60 s is stricter than RFC 5321.\n"
-                           ".Sh KINDS OF LINE\n"
-                           ".Bl -tag -width Ds\n"
-                           ".It Cm verdict\n"
-                           "One for each session, at its end.\n"
-                           ".It Cm stall\n"
-                           "While a session hangs, once the silence passes a notice threshold: the same\n"
-                           "keys as far as known.\n"
-                           "The verdict follows and may differ, because more evidence has come in by then.\n"
-                           ".It Cm refusal\n"
-                           "One for each connection that one of our own limits refused or held.\n"
-                           ".El\n"
-                           ".Sh KEYS\n"
-                           "Keys have a fixed order.\n"
-                           "A key that does not apply is left out.\n"
-                           "A value with blanks is in double quotes.\n"
-                           "In JSON the names are the same.\n"
-                           ".Bl -tag -width Ds\n";
+static const char head[] =
+    ".\\\" Generated from core/fault/causes.c and daemon/causes_print.c; edit those.\n"
+    ".Dd November 23, 2026\n"
+    ".Dt SMTPWITNESS-VERDICTS 7\n"
+    ".Os\n"
+    ".Sh NAME\n"
+    ".Nm smtpwitness-verdicts\n"
+    ".Nd how to read what smtpwitness says, and what to do about it\n"
+    ".Sh DESCRIPTION\n"
+    ".Xr smtpwitness 8\n"
+    "stands between a mail client and a mail server, sees both legs of every\n"
+    "session, and logs one line when a session ends: the verdict.\n"
+    "It says who owed the next word, whether the network had delivered everything\n"
+    "so far, who gave up, and by which limit.\n"
+    ".Pp\n"
+    "In a hurry, read four words:\n"
+    ".Cm fault\n"
+    "names the party to call,\n"
+    ".Cm where\n"
+    "the side of this box on which to look,\n"
+    ".Cm cause\n"
+    "what happened, and\n"
+    ".Cm confidence\n"
+    "how much to bet on it.\n"
+    "Then look the cause up below, or with\n"
+    ".Ql smtpwitness explain Ar cause .\n"
+    "The side that ended a session is often only the victim: do not stop at\n"
+    ".Cm ended\\-by .\n"
+    ".Pp\n"
+    "An example, broken into several lines:\n"
+    ".Bd -literal -offset indent\n"
+    "verdict session=7f3a-12 fault=client cause=data-start-stall\n"
+    " confidence=certain where=client-leg phase=body owed-by=client\n"
+    " ended-by=server limit-by=server action=none\n"
+    " client=192.0.2.7:41234 server=[2001:db8::25]:25 mode=proxy\n"
+    " waited-ms=59200 limit-ms=60000 mails=0/1 rcpts=1/1\n"
+    " probe=answered notes=server-limit-below-rfc\n"
+    " reply=\"421 4.4.2 server.test Error: timeout exceeded\"\n"
+    ".Ed\n"
+    ".Pp\n"
+    "The server hung up, and its log blames the connection; yet it was the client\n"
+    "that owed the mail and kept silent for 59 seconds, with a host that was alive\n"
+    "and a network that had delivered everything.\n"
+    "The note adds that the server's limit of 60 s is stricter than RFC 5321.\n"
+    ".Sh KINDS OF LINE\n"
+    ".Bl -tag -width Ds\n"
+    ".It Cm verdict\n"
+    "One for each session, at its end.\n"
+    ".It Cm stall\n"
+    "While a session hangs, once the silence passes a notice threshold: the same\n"
+    "keys as far as known.\n"
+    "The verdict follows and may differ, because more evidence has come in by then.\n"
+    ".It Cm refusal\n"
+    "One for each connection that one of our own limits refused or held.\n"
+    ".It Cm peaks\n"
+    "From time to time: the busiest sources and their highest number of sessions at once.\n"
+    ".El\n"
+    ".Sh KEYS\n"
+    "Keys have a fixed order.\n"
+    "A key that does not apply is left out.\n"
+    "A value with blanks is in double quotes.\n"
+    "In JSON the names are the same.\n"
+    ".Bl -tag -width Ds\n";
 
 static const char blame[] =
     ".Sh WHO IS BLAMED WHEN ONE IS SLOW AND THE OTHER IMPATIENT\n"

@@ -14,6 +14,7 @@
 #include "core/fault/causes.h"
 #include "core/fault/evidence.h"
 #include "core/fault/verdict.h"
+#include "core/report/record_fields.h"
 #include "daemon/causes_print.h"
 
 #define SUMMARY_MAX    100 /* one line of a list */
@@ -308,6 +309,35 @@ static void test_terminal_fits(void **state)
     free(list);
 }
 
+/* Every key of the line and every note is explained, in the order of the line. */
+static void test_manual_explains_the_line(void **state)
+{
+    (void)state;
+    char *page = print_to_memory(print_manual, CAUSE_CLEAN);
+    const char *at = strstr(page, "\n.Sh KEYS\n");
+
+    for (unsigned field = 0; field < RECORD_FIELD_COUNT; field++) {
+        char item[64] = "\n.It Cm ";
+        size_t used = strlen(item);
+
+        for (const char *name = record_field_name((enum record_field)field); *name != '\0'; name++) {
+            assert_true(used + 4 < sizeof item);
+            if (*name == '-') {
+                item[used++] = '\\';
+            }
+            item[used++] = *name;
+        }
+        item[used++] = '\n';
+        item[used] = '\0';
+        assert_non_null(at);
+        at = strstr(at, item);
+        assert_non_null(at);
+        at += used - 1;
+    }
+    assert_true(at < strstr(page, "\n.Sh VALUES\n"));
+    free(page);
+}
+
 /* The page that is shipped is the one this code writes. To make it anew:
  * build/unit/test_causes --print > man/smtpwitness-verdicts.7 */
 static void test_manual_is_current(void **state)
@@ -335,9 +365,13 @@ int main(int argc, char **argv)
         return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names_are_unique),  cmocka_unit_test(test_spelling),
-        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_every_cause_is_documented),
-        cmocka_unit_test(test_fault_of_causes),   cmocka_unit_test(test_terminal_fits),
+        cmocka_unit_test(test_names_are_unique),
+        cmocka_unit_test(test_spelling),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_every_cause_is_documented),
+        cmocka_unit_test(test_fault_of_causes),
+        cmocka_unit_test(test_terminal_fits),
+        cmocka_unit_test(test_manual_explains_the_line),
         cmocka_unit_test(test_manual_is_current),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
