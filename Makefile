@@ -1,10 +1,15 @@
-# smtpwitness - build, test, install.  `make help` lists the targets.
-VERSION   := 0.1.0
-BUILD     ?= build
-PREFIX    ?= /usr/local
+# smtpwitness - build, test, install. `make help` lists the targets.
+VERSION    := 0.1.0
+BUILD      ?= build
+DESTDIR    ?=
+PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
-CC        ?= gcc
-CLANG     ?= clang
+CLANG      ?= clang
+FUZZ_SECONDS ?= 10
+ifeq ($(origin CC),default)
+CC         := gcc
+endif
+
 PKGS      := libevent libevent_pthreads libsystemd libcap-ng
 WARN      := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror
 CPPFLAGS  += -I. -D_GNU_SOURCE -DSMTPWITNESS_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
@@ -27,11 +32,14 @@ FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 LIB       := $(BUILD)/libsmtpwitness.a
 BIN       := $(BUILD)/smtpwitness
 UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
-FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all unit
-all: $(BIN)
+.PHONY: all help unit sanitize clang lint format fuzz cli-check rules-check proxy-check roots scenarios check check-fast \
+        demo bench generate install uninstall clean
+.SECONDARY:
+
+all: $(BIN)                ## build the program (the default)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -48,7 +56,74 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
 
-unit: $(UNIT_BIN)
-	@set -e; for test in $^; do echo "== $$test"; $$test; done
+# Fuzz targets are built from sources, because the whole library must carry the fuzzer's counters.
+build/fuzz/lib/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS) -std=c11 -pthread -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	    -fno-sanitize-recover=all -MMD -MP -c $< -o $@
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIB_SRC) $(CLI_SRC) $(UNIT_SRC))
+build/fuzz/%: build/fuzz/lib/tests/fuzz/%.o $(LIB_SRC:%.c=build/fuzz/lib/%.o)
+	$(CLANG) -pthread -fsanitize=fuzzer,address,undefined $^ $(LDLIBS) -o $@
+
+unit: $(UNIT_BIN)          ## unit tests
+	@tests/lib/unit.sh $^
+
+sanitize:                  ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=1 unit
+
+clang:                     ## everything compiles with clang too
+	@$(MAKE) --no-print-directory CC=$(CLANG) BUILD=build/clang all
+
+lint: $(BIN)               ## format, cppcheck, clang-tidy, shellcheck, includes, manuals
+	@CPPFLAGS="$(CPPFLAGS)" tests/lint/run.sh
+
+format:                    ## put the sources into the project's format
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+fuzz: $(FUZZ_BIN)          ## every fuzz target for FUZZ_SECONDS (10)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/lib/fuzz.sh $^
+
+cli-check: $(BIN)          ## arguments, exit codes, reload, signals
+	@tests/cli/run.sh
+
+rules-check:               ## the packet filter rules, in network namespaces (root)
+	@tests/rules/run.sh
+
+proxy-check: $(BIN)        ## the relay by itself, in network namespaces (root)
+	@tests/proxy/run.sh
+
+roots:                     ## the small Debian roots the scenarios start mail servers from (root)
+	@tests/mta/make_roots.sh
+
+scenarios: $(BIN) roots    ## whole sessions with real mail servers, in network namespaces (root)
+	@tests/scenarios/run.py --way proxy tests/scenarios
+
+check-fast:                ## unit tests and lint: before every commit
+	@tests/lib/check.sh unit lint
+
+check:                     ## everything; what CI runs (root)
+	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check scenarios
+
+demo: $(BIN)               ## see it work: a router, two mail servers, a fault, its verdict (root)
+	@tests/demo/demo.sh
+
+bench: $(BIN)              ## speed beside plain forwarding and HAProxy (root)
+	@tests/bench/run.sh
+
+generate: $(BIN)           ## rewrite the sample and the manual that come from the settings table
+	$(BIN) --print-sample >conf/smtpwitness.conf.sample
+	$(BIN) --print-manual >man/smtpwitness.conf.5
+
+install: $(BIN)            ## install below DESTDIR/PREFIX; an existing configuration is kept
+	tests/lib/install.sh install "$(BIN)" "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)"
+
+uninstall:                 ## remove what install put there, not the configuration
+	tests/lib/install.sh uninstall "$(BIN)" "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)"
+
+clean:                     ## remove build/ but not the mail servers' roots
+	find build -mindepth 1 -maxdepth 1 ! -name roots -exec rm -rf --one-file-system {} +
+
+help:                      ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIB_SRC) $(CLI_SRC) $(UNIT_SRC)) $(patsubst %.c,build/fuzz/lib/%.d,$(LIB_SRC))

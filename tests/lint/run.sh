@@ -1,0 +1,93 @@
+#!/bin/bash
+# run.sh - every check that reads the sources; prints "ok NAME" or "not ok NAME" and what is wrong.
+# Needs the built program (the manual and the sample must be what it prints).
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+build=${BUILD:-build}
+passed=0 failed=0 skipped=0
+
+mapfile -t sources < <(git ls-files '*.c')
+mapfile -t headers < <(git ls-files '*.h')
+mapfile -t scripts < <(git ls-files | xargs -r grep -lE '^#!(/usr/bin/env |/bin/)(ba|da)?sh' --)
+mapfile -t program < <(git ls-files '*.c' ':!tests')
+read -ra flags <<<"${CPPFLAGS:--I. -D_GNU_SOURCE}"
+
+one() { # name tool command...
+    local name=$1 tool=$2 output
+    shift 2
+    if ! command -v "$tool" >/dev/null; then
+        echo "skipped $name: $tool is not installed (tests/install_build_deps.sh)"
+        skipped=$((skipped + 1))
+    elif output=$("$@" 2>&1); then
+        echo "ok $name"
+        passed=$((passed + 1))
+    else
+        echo "not ok $name"
+        echo "$output" | head -n 60
+        failed=$((failed + 1))
+    fi
+}
+
+format() { clang-format --dry-run --Werror "${sources[@]}" "${headers[@]}"; }
+
+cppcheck_run() {
+    cppcheck --quiet --std=c11 --language=c -I. -D_GNU_SOURCE -j 2 --error-exitcode=1 --inline-suppr \
+        --enable=warning,performance,portability --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
+        --suppress=unmatchedSuppression "${program[@]}"
+}
+
+tidy() {
+    printf '%s\0' "${program[@]}" |
+        xargs -0 -n 8 -P 2 sh -c 'flags=$1; shift; clang-tidy --quiet --warnings-as-errors="*" --checks="$TIDY_CHECKS" "$@" -- $flags' \
+            tidy "${flags[*]} -std=c11"
+}
+
+shell() { shellcheck -x "${scripts[@]}"; }
+
+manuals() {
+    local page bad=0
+    for page in man/*.[0-9]; do
+        mandoc -T lint -W warning,stop "$page" || bad=1
+    done
+    return "$bad"
+}
+
+generated() {
+    local bad=0
+    "$build/smtpwitness" --print-sample | diff -u conf/smtpwitness.conf.sample - || bad=1
+    "$build/smtpwitness" --print-manual | diff -u man/smtpwitness.conf.5 - || bad=1
+    [ "$bad" -eq 0 ] || echo "the settings table changed: run 'make generate' and commit the result"
+    return "$bad"
+}
+
+# Every subcommand, option and cause of the program stands in its manual page.
+documented() {
+    local word bad=0
+    while read -r word; do
+        sed 's/\\-/-/g' man/smtpwitness.8 | grep -qE "(^|[ -])$(sed 's/^--//' <<<"$word")( |$)" ||
+            { echo "man/smtpwitness.8 does not mention $word"; bad=1; }
+    done < <("$build/smtpwitness" --help | grep -oE -e '^  smtpwitness [a-z-]+' -e '^ {8}--[a-z-]+' | awk '{ print $NF }' | sort -u)
+    return "$bad"
+}
+
+wording() { # words that mark what is unfinished, and checks that cannot fail
+    # shellcheck disable=SC2251
+    ! git grep -nE 'TODO|FIXME|XXX:|\|\| *true' -- . ':!tests/lint/run.sh'
+}
+
+export TIDY_CHECKS='-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-assignment-in-if-condition,clang-analyzer-*,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,misc-redundant-expression,misc-misplaced-const,performance-*'
+
+one format clang-format format
+one cppcheck cppcheck cppcheck_run
+one clang-tidy clang-tidy tidy
+one shellcheck shellcheck shell
+one include-direction awk tests/lint/include_direction.sh
+one include-direction-self-test awk tests/lint/include_direction.sh --self-test
+one core-purity nm tests/lint/core_purity.sh "$build/obj/core"
+one core-purity-self-test nm tests/lint/core_purity.sh --self-test
+one manuals mandoc manuals
+one generated diff generated
+one documented grep documented
+one wording git wording
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
