@@ -110,23 +110,36 @@ check_kernel() {
     fi
     for family in $families; do
         kernel_features "$family" >"$work/features"
-        while read -r feature module table rule; do
-            check_kernel_feature "$family" "$feature" "$module" "$table" "$rule"
-        done <"$work/features"
+        kernel_probe "$family" "$work/features" || check_kernel_each "$family"
         unshare -n ip "-$family" rule add fwmark 0x1/0x1 lookup 1 2>/dev/null ||
             finding_problem "IPv$family: the kernel knows no policy routing (CONFIG_IP_MULTIPLE_TABLES)" \
                 "use a kernel with it, or leave IPv$family out with --family"
     done
 }
 
-check_kernel_feature() { # FAMILY FEATURE MODULE TABLE RULE
-    name=$(firewall_name "$1")
-    probe_chain=PREROUTING
-    [ "$4" = filter ] && probe_chain=SMTPWITNESS_PROBE
-    printf '*%s\n:SMTPWITNESS_PROBE - [0:0]\n-A %s %s\nCOMMIT\n' "$4" "$probe_chain" "$5" >"$work/probe"
-    unshare -n "$name-restore" --noflush <"$work/probe" >/dev/null 2>&1 ||
-        finding_problem "$name: the kernel or $name lacks '$2' in table $4" \
-            "modprobe $3, or install the kernel's netfilter modules, or leave IPv$1 out with --family"
+kernel_probe() { # FAMILY FEATURES: one transaction in an empty network namespace, which goes with it
+    for table in filter mangle raw; do
+        echo "*$table"
+        awk -v table="$table" '$3 == table {
+            $1 = $2 = $3 = ""; print "-A " (table == "filter" ? "INPUT" : "PREROUTING") $0 }' "$2"
+        echo COMMIT
+    done >"$work/probe"
+    unshare -n "$(firewall_name "$1")-restore" --noflush <"$work/probe" >/dev/null 2>&1
+}
+
+check_kernel_each() { # FAMILY: which one is it?
+    while read -r feature; do
+        echo "$feature" >"$work/feature"
+        kernel_probe "$1" "$work/feature" && continue
+        check_kernel_report "$1" "$feature"
+    done <"$work/features"
+}
+
+check_kernel_report() { # FAMILY "FEATURE MODULE TABLE RULE"
+    echo "$2" >"$work/feature"
+    read -r feature module table rule <"$work/feature"
+    finding_problem "$(firewall_name "$1"): the kernel or $(firewall_name "$1") lacks '$feature' in table $table" \
+        "modprobe $module, or install the kernel's netfilter modules, or leave IPv$1 out with --family"
 }
 
 sysctl_read() { # NAME with slashes: empty when the kernel has none

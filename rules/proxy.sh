@@ -20,6 +20,7 @@
 # A SYN never takes the DIVERT path: TPROXY alone knows what to do when the client uses its port again while
 # our old socket is in TIME_WAIT (net/netfilter/xt_TPROXY.c, nf_tproxy_handle_time_wait4).
 
+# shellcheck source=rules/checks.sh
 . "$library/checks.sh"
 
 mode_chains='SMTPWITNESS_PRE SMTPWITNESS_DIVERT SMTPWITNESS_NEW SMTPWITNESS_IN SMTPWITNESS_OUT SMTPWITNESS_SET SMTPWITNESS_MADE'
@@ -200,8 +201,7 @@ policy_remove_others() { # FAMILY: what an earlier load with other settings left
 policy_verify() { # FAMILY: does a marked packet really come to us?
     [ "$set_dry_run" = no ] || return 0
     case $1 in 4) probe_address=192.0.2.1 ;; 6) probe_address=2001:db8::1 ;; esac
-    ip "-$1" route get "$probe_address" mark "$mark_value" >"$work/route" 2>"$work/error" || return 1
-    grep -q '^local ' "$work/route" && return 0
+    ip "-$1" route get "$probe_address" mark "$mark_value" 2>/dev/null | grep -q '^local ' && return 0
     echo "another routing rule takes marked packets before ours (ip -$1 rule); choose a smaller --priority" >"$work/error"
     return 1
 }
@@ -244,12 +244,21 @@ family_remove() { # FAMILY
         done
     fi
     family_remove_policy "$1" || remove_status=1
-    [ "$remove_status" -eq 0 ] || return 1
+    if [ "$remove_status" -ne 0 ]; then
+        family_tidy_after_failure "$1"
+        return 1
+    fi
     : >"$work/plan"
     if ruleset_is_loaded "$work/before.$1"; then
         family_remove_last "$1" || return 1
     fi
     family_tidy "$1"
+}
+
+family_tidy_after_failure() { # FAMILY: the markers may be gone already; what failed is still the thing to tell
+    cp "$work/error" "$work/error.first"
+    family_tidy "$1"
+    cp "$work/error.first" "$work/error"
 }
 
 family_remove_last() { # FAMILY: the record itself
@@ -294,13 +303,22 @@ rollback() {
     for family in 4 6; do
         family_has_tools "$family" || continue
         rollback_policy "$family" || rollback_status=1
-        for table in mangle filter raw; do
-            ruleset_ours "$work/before.$family" "$table" >"$work/plan"
-            table_apply "$family" "$table" "$work/plan" || rollback_status=1
-        done
+        rollback_rules "$family" || rollback_status=1
         rollback_tables "$family" || rollback_status=1
     done
     return "$rollback_status"
+}
+
+rollback_rules() { # FAMILY: what is as it was is not touched, so what the kernel refused is not asked for again
+    firewall_save "$1" "$work/now" || return 1
+    rollback_rules_status=0
+    for table in mangle filter raw; do
+        ruleset_ours "$work/before.$1" "$table" >"$work/plan"
+        ruleset_ours "$work/now" "$table" >"$work/ours"
+        cmp -s "$work/plan" "$work/ours" && continue
+        table_apply "$1" "$table" "$work/plan" "$work/now" || rollback_rules_status=1
+    done
+    return "$rollback_rules_status"
 }
 
 rollback_policy() { # FAMILY

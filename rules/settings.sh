@@ -38,7 +38,7 @@ is_interface() {
 
 is_network4() {
     printf '%s\n' "$1" | awk '
-        !/^[0-9]+(\.[0-9]+){3}(\/[0-9]+)?$/ { exit 1 }
+        !/^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(\/[0-9]+)?$/ { exit 1 }
         { n = split($0, part, "/"); if (n == 2 && part[2] > 32) exit 1
           split(part[1], octet, "."); for (i in octet) if (octet[i] > 255 || octet[i] ~ /^0./) exit 1 }'
 }
