@@ -91,11 +91,25 @@ static int ignore_message(const char *format, ...)
     return 0;
 }
 
+/* iniparser 4.1 uses the first memory it asks for without looking whether it got any (dictionary_new). So a lack of
+ * memory is found here, before it can crash there: its tables, its lines, and a copy of every key and value.
+ * (volatile: a compiler may leave out an allocation that is only freed.) */
+static bool memory_suffices(size_t length)
+{
+    void *volatile tried = malloc((size_t)64 * 1024 + 8 * length);
+    free(tried);
+    return tried != NULL;
+}
+
 dictionary *settings_file_parse(const char *name, const char *text, size_t length,
                                 struct settings_error *error)
 {
     char path[32];
     dictionary *parsed = NULL;
+    if (!memory_suffices(length)) {
+        settings_error_set(error, name, 0, "out of memory");
+        return NULL;
+    }
     int descriptor = memfd_create("smtpwitness.conf", MFD_CLOEXEC);
     if (descriptor == -1) {
         settings_error_set(error, name, 0, "cannot make a copy of the configuration: %s", strerror(errno));
