@@ -113,6 +113,7 @@ smtp:
   driver = smtp
   hosts_try_chunking = *
   hosts_try_fastopen =
+{transport}
   message_linelength_limit = 100000
 box:
   driver = appendfile
@@ -200,8 +201,9 @@ class Mta:
             settings.update(EXIM_SETTINGS)
             settings.update(self.settings)
             target = settings.pop("relay-to", "server.test")
+            transport = "".join(f"  {line}\n" for line in settings.pop("smtp-transport", []))
             text = "".join(f"{key} = {value}\n" for key, value in settings.items())
-            self._write("etc/exim4/exim4.conf", text + EXIM_REST.replace("{target}", target))
+            self._write("etc/exim4/exim4.conf", text + EXIM_REST.replace("{target}", target).replace("{transport}\n", transport))
 
     def _master_cf(self):
         """The root's master.cf with the services of the same name and type replaced."""

@@ -92,7 +92,8 @@ class Session:
 
     def next_message(self, size):
         self.mails += 1
-        return f"{self.index}-{self.mails}", message_of(f"{self.index}-{self.mails}", size)
+        identity = f"{self.order.get('name', 'client')}-{self.index}-{self.mails}"
+        return identity, message_of(identity, size)
 
     def tell_sent(self, identity, message):
         report("sent", id=identity, hash=text_hash(message), octets=len(message))
@@ -101,7 +102,7 @@ class Session:
         identity, message = message or self.next_message(size_of(step.word(0, "2000")))
         stop = size_of(step.options.get("stop-after", "0"))
         self.connection.send_paced(stuffed(message), float(size_of(step.options.get("rate", "0"))),
-                                   size_of(step.options.get("chunk", "0")), stop)
+                                   size_of(step.options.get("chunk", "0")), stop, step.number("within", 60))
         if not stop:
             self.tell_sent(identity, message)
 
@@ -187,7 +188,7 @@ class Session:
         elif verb == "body":
             self.do_body(step)
         elif verb == "dot":
-            connection.send(b".\r\n")
+            connection.send(b".\r\n", step.number("within", WAIT))
         elif verb == "bdat":
             self.do_bdat(step)
         elif verb == "mail":
@@ -234,9 +235,9 @@ class Session:
             self.open(seconds)
             text = self.reply(max(seconds - (time.monotonic() - started), 0.1))
         except Ended as end:
+            self.ended = end.how
             if end.how == "timeout":
                 raise StepFailed(f"not told within {seconds:g} s that there is no service") from None
-            self.ended = end.how
             return
         raise StepFailed(f"expected no service, got '{text}'")
 

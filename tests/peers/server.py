@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """server.py - the scripted SMTP server. Its order is one JSON object in the file named on the command line:
-{"port": 25, "script": [step, ...], "receive-buffer": 0, "backlog": 128, "certificate": FILE, "key": FILE}.
-Each connection runs the script. It prints one JSON line per event."""
+{"port": 25, "scripts": [[step, ...], ...], "receive-buffer": 0, "backlog": 128, "certificate": FILE, "key": FILE}.
+The connections take the scripts in turn. It prints one JSON line per event."""
 
 import json
 import re
@@ -153,7 +153,7 @@ class Session:
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         order = json.load(file)
-    steps = unroll(order["script"])
+    scripts = [unroll(lines) for lines in order["scripts"]]
     marks = Marks(1)
     threading.Thread(target=marks.listen, daemon=True).start()
     listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
@@ -169,7 +169,7 @@ def main():
         name = peer[0].removeprefix("::ffff:")
         report("accepted", index=index, peer=name, port=peer[1])
         session = Session(order, index, sock, name, marks)
-        threading.Thread(target=session.run, args=(steps,), daemon=True).start()
+        threading.Thread(target=session.run, args=(scripts[index % len(scripts)],), daemon=True).start()
         index += 1
 
 

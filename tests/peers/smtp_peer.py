@@ -188,7 +188,7 @@ class Connection:
         octets, self.buffer = self.buffer[:count], self.buffer[count:]
         return octets
 
-    def send(self, octets, seconds=60.0):
+    def send(self, octets, seconds=30.0):
         pieces = [octets[i:i + 1] for i in range(len(octets))] if self.byte_by_byte else [octets]
         for piece in pieces:
             self.sock.settimeout(seconds)
@@ -204,7 +204,7 @@ class Connection:
             if self.byte_by_byte:
                 time.sleep(0.001)
 
-    def send_paced(self, octets, rate, chunk, stop_after):
+    def send_paced(self, octets, rate, chunk, stop_after, seconds=60.0):
         """Sends at `rate` octets a second (0 = as fast as it goes), in writes of `chunk`, no more than `stop_after`."""
         if stop_after:
             octets = octets[:stop_after]
@@ -213,7 +213,7 @@ class Connection:
         chunk = chunk or max(1, int(rate / 10))
         started = time.monotonic()
         for start in range(0, len(octets), chunk):
-            self.send(octets[start:start + chunk])
+            self.send(octets[start:start + chunk], seconds)
             if rate:
                 ahead = (start + chunk) / rate - (time.monotonic() - started)
                 if ahead > 0:

@@ -143,7 +143,8 @@ def main():
     # The longest first, so that the last to end is not the longest.
     waiting.sort(key=lambda job: -job.scenario.seconds)
     running, number = [], 0
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started in the background of a script
     try:
         while waiting or running:
             while waiting and len(running) < max(options.jobs, 1):
@@ -172,6 +173,8 @@ def main():
                 sys.stdout.flush()
                 job.clean(keep_logs=bool(problems))
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         for job in running:
             job.end()
             job.clean(keep_logs=options.keep)

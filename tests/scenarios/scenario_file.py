@@ -9,10 +9,10 @@ ACTION_KINDS = ("run", "signal", "config", "start-witness", "wait-log", "stop-se
 ALLOWED = {
     "": {"description", "ways", "seconds", "settle", "topology", "server", "client", "witness", "action", "expect"},
     "topology": {"offload"},
-    "server": {"kind", "settings", "services", "script", "receive-buffer", "backlog", "extensions"},
+    "server": {"kind", "settings", "services", "script", "scripts", "receive-buffer", "backlog", "extensions"},
     "client": {"kind", "script", "scripts", "target", "sources", "parallel", "sessions", "stagger", "receive-buffer", "settings",
                "messages", "size", "at", "name"},
-    "action": {"at", "on", "run", "signal", "to", "process", "config", "start-witness", "wait-log", "within", "ways", "stop-server",
+    "action": {"at", "on", "run", "signal", "to", "process", "wakes-after", "config", "start-witness", "wait-log", "within", "ways", "stop-server",
                "start-server"},
     "expect": {"verdict", "stall", "refusal", "client", "mail", "server-log", "server-log-absent", "client-log", "witness-log",
                "witness-log-absent", "witness-exit", "sockets-left"},

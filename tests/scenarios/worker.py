@@ -151,7 +151,7 @@ class Worker:
             self.server.start()
         else:
             order = {key: self.scenario.server[key] for key in ("receive-buffer", "backlog", "extensions") if key in self.scenario.server}
-            order["script"] = self.scenario.server.get("script", ["greet", "serve"])
+            order["scripts"] = self.scenario.server.get("scripts") or [self.scenario.server.get("script", ["greet", "serve"])]
             order["certificate"], order["key"] = self.certificate()
             self.server = self.start_peer("server", "srv", "server.py", order)
 
@@ -171,8 +171,7 @@ class Worker:
 
     def certificate(self):
         certificate, key = os.path.join(self.live, "server.pem"), os.path.join(self.live, "server.key")
-        if not os.path.exists(key) and "STARTTLS" in json.dumps(self.scenario.server.get("script", [])) + "".join(
-                "starttls" in " ".join(client.get("script", [])) and "STARTTLS" or "" for client in self.scenario.clients):
+        if not os.path.exists(key) and "tls" in json.dumps([self.scenario.server, self.scenario.clients]):
             self.command(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
                           "-out", certificate, "-days", "2", "-subj", "/CN=server.test"])
         return certificate, key
@@ -269,6 +268,7 @@ class Worker:
             return
         order = {key: client[key] for key in ("sources", "parallel", "sessions", "stagger", "receive-buffer") if key in client}
         order["target"] = {"4": topology.SERVER4, "6": topology.SERVER6}.get(str(client.get("target", 4)), client.get("target"))
+        order.setdefault("sources", [topology.CLIENT6 if ":" in order["target"] else topology.CLIENT4])
         order["scripts"] = client.get("scripts") or [client.get("script", ["hello", "mail", "quit"])]
         order["name"] = name
         self.clients.append((name, self.start_peer(name, "cli", "client.py", order)))
@@ -290,7 +290,12 @@ class Worker:
         if "run" in action:
             self.topology.shell(action["on"], action["run"])
         elif "signal" in action:
-            self.send_signal(getattr(signal, "SIG" + action["signal"]), action["to"], action.get("process"))
+            words = (action["to"], action.get("process"))
+            self.send_signal(getattr(signal, "SIG" + action["signal"]), *words)
+            if "wakes-after" in action:
+                timer = threading.Timer(action["wakes-after"], self.send_signal, (signal.SIGCONT, *words))
+                timer.daemon = True
+                timer.start()
         elif "stop-server" in action:
             self.trace("stop the server")
             self.stop_server()
