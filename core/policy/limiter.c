@@ -4,8 +4,11 @@
 #include "core/policy/limiter_internal.h"
 #include "core/policy/timeouts.h"
 
-#define RATE_WINDOW_US   60000000u /* counted over a minute when the settings name no window */
-#define PEAKS_SLICE_ROWS 4096u     /* rows read before the lock is let go */
+#define RATE_WINDOW_US 60000000u /* counted over a minute when the settings name no window */
+/* A hundred days, and the most a rate is counted up to: their product stays within 64 bits. */
+#define RATE_LONGEST_US  (UINT64_C(1) << 43)
+#define RATE_MOST_COUNT  (1u << 20)
+#define PEAKS_SLICE_ROWS 4096u /* rows read before the lock is let go */
 
 void limiter_lock(struct limiter *limiter)
 {
@@ -65,6 +68,9 @@ static uint32_t rate_count(struct limiter_row *row, uint64_t window_us, uint64_t
     if (window_us == 0) {
         window_us = RATE_WINDOW_US;
     }
+    if (window_us > RATE_LONGEST_US) {
+        window_us = RATE_LONGEST_US;
+    }
     uint64_t elapsed_us = now_us > row->rate_since_us ? now_us - row->rate_since_us : 0;
     if (elapsed_us / 2 >= window_us || (row->rate_now == 0 && row->rate_before == 0)) {
         row->rate_now = row->rate_before = 0;
@@ -76,11 +82,11 @@ static uint32_t rate_count(struct limiter_row *row, uint64_t window_us, uint64_t
         row->rate_since_us += window_us;
         elapsed_us -= window_us;
     }
-    if (row->rate_now < UINT32_MAX / 2) {
+    if (row->rate_now < RATE_MOST_COUNT) {
         row->rate_now++;
     }
-    double covered = 1.0 - (double)elapsed_us / (double)window_us;
-    return row->rate_now + (uint32_t)((double)row->rate_before * (covered > 0 ? covered : 0));
+    uint64_t covered_us = elapsed_us < window_us ? window_us - elapsed_us : 0;
+    return row->rate_now + (uint32_t)(row->rate_before * covered_us / window_us);
 }
 
 uint32_t limiter_percent_allows(uint32_t total_count, uint32_t percent, uint32_t total)

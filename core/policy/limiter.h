@@ -98,7 +98,7 @@ void limiter_release(struct limiter *limiter, struct limiter_ticket *ticket, uin
 /* The server greeted this one (220) / refused it after all: what the server's own limit looks like from here. */
 void limiter_greeted(struct limiter *limiter, struct limiter_ticket *ticket, bool greeted);
 
-/* The counts of the ticket's row as they stand. */
+/* The counts of the ticket's row as they stand; the rate is that of the bucket begun last. */
 void limiter_count(struct limiter *limiter, const struct limiter_ticket *ticket,
                    struct limiter_counts *counts);
 

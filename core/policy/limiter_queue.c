@@ -108,18 +108,20 @@ void limiter_queue_serve(struct limiter *limiter, const struct policy_settings *
     }
     while (ready->oldest != 0 && in_vain < ready->count && steps < LIMITER_WALK_ROWS) {
         uint32_t index = ready->oldest;
+        struct limiter_row *row = limiter_row_at(limiter, index);
         steps++;
         if (settings != NULL) {
-            hold_refresh(limiter_row_at(limiter, index)->first, settings);
+            hold_refresh(row->first, settings);
         }
-        if (row_grant_first(limiter, index)) {
+        bool got_in = row_grant_first(limiter, index);
+        limiter_row_classify(limiter, index);
+        if (got_in) {
             granted++;
             in_vain = 0;
-        } else {
+        } else if (row->list == LIMITER_LIST_READY) {
             in_vain++;
         }
-        limiter_row_classify(limiter, index);
-        if (limiter_row_at(limiter, index)->list == LIMITER_LIST_READY) {
+        if (row->list == LIMITER_LIST_READY) {
             limiter_row_move(limiter, index, LIMITER_LIST_READY); /* the others' turn */
         }
     }
