@@ -83,11 +83,15 @@ static uint64_t dialogue_bits(const struct dialogue *dialogue)
 static bool session_was_orderly(const struct session *session)
 {
     const struct dialogue *dialogue = &session->dialogue;
-    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION || dialogue->mail_open) {
+    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION) {
         return false;
     }
     if (dialogue->flags & DIALOGUE_221_SEEN) {
         return true;
+    }
+    if (dialogue->phase == PHASE_BODY || dialogue->phase == PHASE_BDAT ||
+        dialogue->phase == PHASE_END_OF_DATA) {
+        return false;
     }
     enum verb oldest = dialogue_oldest_verb(dialogue);
     return (dialogue->flags & DIALOGUE_QUIT_SENT) && (oldest == VERB_QUIT || oldest == VERB_NONE);

@@ -1,0 +1,1010 @@
+/* Whole sessions told as stories with a clock of our own: what is said when, what TCP shows, how it ends; and the
+ * verdict that must come out. The rows named in comments are those of the catalogue of faults. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/session/session.h"
+
+#define MINUTE_US 60000000u
+
+static struct session session;
+static struct policy_settings policy;
+static struct limiter *limiter;
+static struct record record;
+static char last_line[RECORD_LINE_OCTETS];
+static uint64_t now_us;
+
+static void story_begin_with(const struct dialogue_options *options, bool connected)
+{
+    memset(&policy, 0, sizeof policy);
+    for (unsigned phase = 0; phase < PHASE_COUNT; phase++) {
+        policy.timeouts.phase_us[phase] = 5 * MINUTE_US;
+    }
+    policy.timeouts.idle_us = 5 * MINUTE_US;
+    policy.timeouts.stall_notice_us = MINUTE_US;
+    policy.ipv6_source_prefix = 64;
+    snprintf(policy.host_name, sizeof policy.host_name, "witness.test");
+    struct session_setup setup = {.mode = RECORD_PROXY,
+                                  .id = "test-1",
+                                  .policy = &policy,
+                                  .limiter = limiter,
+                                  .probing = true,
+                                  .connected = connected};
+    if (options != NULL) {
+        setup.dialogue = *options;
+    }
+    setup.client.port = 40000;
+    setup.server.port = 25;
+    now_us = 1000000;
+    session_init(&session, &setup, now_us);
+}
+
+static void story_begin(void)
+{
+    story_begin_with(NULL, true);
+}
+
+/* Lets time pass as the caller of a session must: every deadline on the way is delivered. Returns what was wanted. */
+static uint32_t wait_ms(uint64_t ms)
+{
+    uint64_t until_us = now_us + ms * 1000;
+    uint32_t wants = session_take_wants(&session);
+    for (unsigned steps = 0; steps < 1000; steps++) {
+        uint64_t deadline_us = session_deadline_us(&session);
+        if (deadline_us > until_us) {
+            break;
+        }
+        now_us = deadline_us > now_us ? deadline_us : now_us;
+        session_on_deadline(&session, now_us);
+        wants |= session_take_wants(&session);
+        assert_true(steps < 999); /* a deadline that never moves would spin a worker */
+    }
+    now_us = until_us;
+    return wants;
+}
+
+static void client(const char *text)
+{
+    session_on_octets(&session, SIDE_CLIENT, (const uint8_t *)text, strlen(text), now_us);
+}
+
+static void server(const char *text)
+{
+    session_on_octets(&session, SIDE_SERVER, (const uint8_t *)text, strlen(text), now_us);
+}
+
+static void leg(enum side side, struct leg_evidence evidence)
+{
+    if (side == SIDE_SERVER && evidence.connect == CONNECT_PENDING) {
+        evidence.connect = CONNECT_ESTABLISHED;
+    }
+    session_set_evidence(&session, side, &evidence, now_us);
+}
+
+static void probe_answered(enum side side)
+{
+    leg(side, (struct leg_evidence){.probe = PROBE_ANSWERED, .flags = LEG_TAPPED});
+}
+
+static void ends(enum session_end end)
+{
+    session_on_end(&session, end, now_us);
+}
+
+static const struct verdict *finish(void)
+{
+    session_finish(&session, &record, now_us);
+    assert_int_equal(ledger_sum_us(&record.ledger), record.duration_us);
+    assert_true(record.verdict.explain[0] != '\0');
+    record_to_logfmt(&record, last_line);
+    session_clear(&session);
+    record.reply = NULL; /* borrowed from the session */
+    return &record.verdict;
+}
+
+#define expect_verdict(want_fault, want_cause, want_confidence)                                              \
+    do {                                                                                                     \
+        const struct verdict *verdict = finish();                                                            \
+        if (verdict->cause != (want_cause) || verdict->fault != (want_fault) ||                              \
+            verdict->confidence != (want_confidence)) {                                                      \
+            print_error("%s:%d: %s\n", __FILE__, __LINE__, last_line);                                       \
+        }                                                                                                    \
+        assert_string_equal(cause_name(verdict->cause), cause_name(want_cause));                             \
+        assert_string_equal(fault_name(verdict->fault), fault_name(want_fault));                             \
+        assert_string_equal(confidence_name(verdict->confidence), confidence_name(want_confidence));         \
+    } while (0)
+
+static void greet(void)
+{
+    server("220 server.test ESMTP\r\n");
+}
+
+static void hello(void)
+{
+    greet();
+    client("EHLO client.test\r\n");
+    server("250-server.test\r\n250-PIPELINING\r\n250 SIZE 1000\r\n");
+}
+
+static void envelope(void)
+{
+    hello();
+    client("MAIL FROM:<a@client.test>\r\n");
+    server("250 2.1.0 Ok\r\n");
+    client("RCPT TO:<b@server.test>\r\n");
+    server("250 2.1.5 Ok\r\n");
+}
+
+static void data(void)
+{
+    envelope();
+    client("DATA\r\n");
+    server("354 End data with <CR><LF>.<CR><LF>\r\n");
+}
+
+static void mail(void)
+{
+    data();
+    client("Subject: x\r\n\r\nx\r\n.\r\n");
+    server("250 2.0.0 Ok: queued\r\n");
+}
+
+static void quit(void)
+{
+    client("QUIT\r\n");
+    server("221 2.0.0 Bye\r\n");
+}
+
+/* --- sessions that are as they should be ------------------------------------------------------------------------ */
+
+static void test_clean(void **state)
+{
+    (void)state;
+    story_begin();
+    mail();
+    quit();
+    ends(SESSION_END_SERVER_FIN);
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.mails_ok, 1);
+    assert_int_equal(record.rcpts_ok, 1);
+    assert_false(record.duplicate);
+}
+
+static void test_reset_after_quit_is_no_fault(void **state) /* S82 */
+{
+    (void)state;
+    story_begin();
+    data();
+    client("x\r\n.\r\nQUIT\r\n");
+    server("250 2.0.0 Ok\r\n221 Bye\r\n");
+    ends(SESSION_END_CLIENT_RESET);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+}
+
+static void test_reset_before_221_is_no_fault(void **state) /* S83: Postfix does not wait for it */
+{
+    (void)state;
+    story_begin();
+    mail();
+    client("QUIT\r\n");
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_true(record.verdict.notes & NOTE_QUIT_UNANSWERED);
+}
+
+static void test_left_without_quit(void **state)
+{
+    (void)state;
+    story_begin();
+    mail();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_true(record.verdict.notes & NOTE_NO_QUIT);
+}
+
+static void test_health_probes(void **state) /* S10 */
+{
+    (void)state;
+    story_begin();
+    ends(SESSION_END_CLIENT_RESET);
+    expect_verdict(FAULT_NONE, CAUSE_PROBE_ONLY, CONFIDENCE_LIKELY);
+    story_begin();
+    greet();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_PROBE_ONLY, CONFIDENCE_CERTAIN);
+}
+
+static void test_idle_reaped(void **state) /* S27 */
+{
+    (void)state;
+    story_begin();
+    mail();
+    assert_int_equal(wait_ms(30000) & (SESSION_WANT_PROBE_CLIENT | SESSION_WANT_STALL_LINE), 0);
+    server("421 4.4.2 service timed out\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_IDLE_REAPED, CONFIDENCE_CERTAIN);
+    story_begin();
+    mail();
+    wait_ms(60000);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_IDLE_REAPED, CONFIDENCE_CERTAIN);
+}
+
+static void test_slow_greeting_is_a_note(void **state) /* S12 */
+{
+    (void)state;
+    story_begin();
+    wait_ms(90000);
+    mail();
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_true(record.verdict.notes & NOTE_SLOW_GREETING);
+}
+
+static void
+test_slow_but_lawful_partners(void **state) /* S69: within every limit, half and double the usual */
+{
+    (void)state;
+    for (unsigned ms = 500; ms <= 240000; ms *= 2) {
+        story_begin();
+        wait_ms(ms);
+        greet();
+        wait_ms(ms);
+        client("EHLO c\r\n");
+        wait_ms(ms);
+        server("250 s\r\n");
+        wait_ms(ms);
+        client("MAIL FROM:<>\r\n");
+        server("250 ok\r\n");
+        client("RCPT TO:<b>\r\n");
+        wait_ms(ms);
+        server("250 ok\r\n");
+        client("DATA\r\n");
+        server("354 go\r\n");
+        wait_ms(ms);
+        client("x\r\n");
+        wait_ms(ms);
+        client(".\r\n");
+        wait_ms(ms);
+        server("250 ok\r\n");
+        quit();
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    }
+}
+
+/* --- the client --------------------------------------------------------------------------------------------------- */
+
+static void test_silent_after_354(void **state) /* the field case: smtpd_timeout=8s */
+{
+    (void)state;
+    story_begin();
+    data();
+    assert_true(wait_ms(5500) & SESSION_WANT_PROBE_CLIENT);
+    probe_answered(SIDE_CLIENT);
+    wait_ms(2500);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    assert_true(session_take_wants(&session) & SESSION_WANT_SAMPLE);
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_DATA_START_STALL, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.waited_us, 8000000);
+    assert_int_equal(record.verdict.limit_us, 8000000);
+    assert_int_equal(record.verdict.limit_by, LIMIT_BY_SERVER);
+    assert_int_equal(record.verdict.ended_by, ENDED_BY_SERVER);
+    assert_int_equal(record.verdict.phase, PHASE_BODY);
+    assert_int_equal(record.verdict.owed_by, SIDE_CLIENT);
+    assert_true(record.verdict.notes & NOTE_SERVER_LIMIT_BELOW_RFC);
+    assert_int_equal(record.verdict.also, 0);
+}
+
+static void test_unprobed_silence_is_only_likely(void **state)
+{
+    (void)state;
+    story_begin();
+    data();
+    wait_ms(8000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_DATA_START_STALL, CONFIDENCE_LIKELY);
+    assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT_NETWORK);
+    assert_true(record.verdict.notes & NOTE_UNPROBED);
+}
+
+static void test_silent_in_body(void **state) /* S49 */
+{
+    (void)state;
+    story_begin();
+    data();
+    client("Subject: half\r\n\r\nhalf of it");
+    wait_ms(8000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_BODY_STALL, CONFIDENCE_CERTAIN);
+}
+
+static void test_silent_after_rcpt_and_before_ehlo(void **state) /* S26 */
+{
+    (void)state;
+    story_begin();
+    envelope();
+    wait_ms(8000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, CONFIDENCE_CERTAIN);
+    story_begin();
+    greet();
+    wait_ms(8000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.phase, PHASE_HELO);
+}
+
+static void test_half_a_command(void **state) /* S30 */
+{
+    (void)state;
+    story_begin();
+    hello();
+    client("MAIL FR");
+    wait_ms(300000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_UNTERMINATED_COMMAND, CONFIDENCE_CERTAIN);
+}
+
+static void test_unterminated_body(void **state) /* S64 */
+{
+    (void)state;
+    story_begin();
+    data();
+    client("Subject: x\n\nx\n.\n");
+    wait_ms(300000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_UNTERMINATED_BODY, CONFIDENCE_CERTAIN);
+}
+
+static void test_client_dies_in_body(void **state) /* S62 */
+{
+    (void)state;
+    story_begin();
+    data();
+    client("Subject: x\r\n\r\nhalf");
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_ABORTED, CONFIDENCE_CERTAIN);
+    story_begin();
+    data();
+    client("Subject: x\r\n\r\nhalf");
+    leg(SIDE_CLIENT, (struct leg_evidence){.flags = LEG_RESET_FOREIGN});
+    ends(SESSION_END_CLIENT_RESET);
+    expect_verdict(FAULT_MIDDLEBOX, CAUSE_RESET_INJECTED, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.where, WHERE_CLIENT_LEG);
+}
+
+static void test_client_gives_up_early(void **state) /* S13, S67 */
+{
+    (void)state;
+    story_begin();
+    wait_ms(10000);
+    probe_answered(SIDE_SERVER);
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.also, 1u << FAULT_SERVER);
+    assert_int_equal(record.verdict.limit_by, LIMIT_BY_CLIENT);
+
+    story_begin();
+    data();
+    client("x\r\n.\r\n");
+    wait_ms(60000);
+    probe_answered(SIDE_SERVER);
+    ends(SESSION_END_CLIENT_FIN);
+    wait_ms(1000);
+    server("250 2.0.0 Ok: queued\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+    assert_true(record.duplicate);
+}
+
+static void test_patient_client_blames_the_server(void **state) /* R6 at half and double */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        data();
+        client("x\r\n.\r\n");
+        wait_ms(i == 0 ? 599000 : 601000);
+        probe_answered(SIDE_SERVER);
+        ends(SESSION_END_CLIENT_FIN);
+        if (i == 0) {
+            expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+        } else {
+            expect_verdict(FAULT_SERVER, CAUSE_END_OF_DATA_STALL, CONFIDENCE_CERTAIN);
+        }
+    }
+}
+
+static void test_early_talk(void **state) /* S19 */
+{
+    (void)state;
+    story_begin();
+    client("EHLO client.test\r\n");
+    server("554 SMTP synchronization error\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_EARLY_TALK, CONFIDENCE_CERTAIN);
+    story_begin(); /* the control: tolerated */
+    client("EHLO client.test\r\n");
+    server("220 server.test\r\n250 server.test\r\n");
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+}
+
+static void test_body_without_354(void **state) /* S73 */
+{
+    (void)state;
+    story_begin();
+    hello();
+    client("DATA\r\n");
+    server("503 5.5.1 Error: need RCPT command\r\n");
+    client("Subject: x\r\n\r\nbody\r\n.\r\n");
+    server("500 5.5.2 Error\r\n500 5.5.2 Error\r\n500 5.5.2 Error\r\n500 5.5.2 Error\r\n");
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_BODY_WITHOUT_354, CONFIDENCE_CERTAIN);
+}
+
+/* --- the server --------------------------------------------------------------------------------------------------- */
+
+static void test_server_silent_in_each_phase(void **state) /* S11, S21, S63 */
+{
+    (void)state;
+    static const struct {
+        unsigned stage;
+        enum cause cause;
+        enum phase phase;
+    } stories[] = {
+        {0, CAUSE_GREETING_STALL, PHASE_GREETING}, {1, CAUSE_REPLY_STALL, PHASE_HELO},
+        {2, CAUSE_REPLY_STALL, PHASE_MAIL},        {3, CAUSE_REPLY_STALL, PHASE_RCPT},
+        {4, CAUSE_REPLY_STALL, PHASE_DATA},        {5, CAUSE_END_OF_DATA_STALL, PHASE_END_OF_DATA},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin();
+        switch (stories[i].stage) {
+        case 0:
+            break;
+        case 1:
+            greet();
+            client("EHLO c\r\n");
+            break;
+        case 2:
+            hello();
+            client("MAIL FROM:<a>\r\n");
+            break;
+        case 3:
+            hello();
+            client("MAIL FROM:<a>\r\n");
+            server("250 ok\r\n");
+            client("RCPT TO:<b>\r\n");
+            break;
+        case 4:
+            envelope();
+            client("DATA\r\n");
+            break;
+        default:
+            data();
+            client("x\r\n.\r\n");
+            break;
+        }
+        uint32_t wants = wait_ms(61000);
+        assert_true(wants & SESSION_WANT_PROBE_SERVER);
+        assert_true(wants & SESSION_WANT_STALL_LINE);
+        probe_answered(SIDE_SERVER);
+        session_stall_record(&session, &record, now_us);
+        assert_int_equal(record.verdict.fault, FAULT_SERVER);
+        assert_int_equal(record.verdict.cause, stories[i].cause);
+        assert_int_equal(record.verdict.ended_by, ENDED_BY_NONE);
+        wait_ms(601000);
+        probe_answered(SIDE_SERVER);
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(FAULT_SERVER, stories[i].cause, CONFIDENCE_CERTAIN);
+        assert_int_equal(record.verdict.phase, stories[i].phase);
+        assert_int_equal(record.verdict.ended_by, ENDED_BY_CLIENT);
+    }
+}
+
+static void test_unfinished_replies(void **state) /* S28, S29 */
+{
+    (void)state;
+    story_begin();
+    greet();
+    client("EHLO c\r\n");
+    server("250-server.test\r\n250-PIPELINING\r\n");
+    wait_ms(301000);
+    probe_answered(SIDE_SERVER);
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_INCOMPLETE_REPLY, CONFIDENCE_CERTAIN);
+    story_begin();
+    hello();
+    client("MAIL FROM:<a>\r\n");
+    server("250 ok");
+    wait_ms(301000);
+    probe_answered(SIDE_SERVER);
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_UNTERMINATED_REPLY, CONFIDENCE_CERTAIN);
+}
+
+static void test_server_hangs_up(void **state) /* S18, S37, S61 */
+{
+    (void)state;
+    story_begin();
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_SILENT_CLOSE, CONFIDENCE_LIKELY);
+    assert_int_equal(record.verdict.also, 1u << FAULT_POLICY);
+
+    story_begin();
+    envelope();
+    wait_ms(10000);
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_EARLY_CLOSE, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT);
+    assert_true(record.verdict.notes & NOTE_SERVER_LIMIT_BELOW_RFC);
+
+    story_begin();
+    envelope();
+    wait_ms(300001);
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, CONFIDENCE_CERTAIN);
+
+    story_begin();
+    data();
+    client("Subject: x\r\n\r\nhalf");
+    leg(SIDE_SERVER, (struct leg_evidence){.flags = LEG_RESET_FITS});
+    ends(SESSION_END_SERVER_RESET);
+    expect_verdict(FAULT_SERVER, CAUSE_ABORTED, CONFIDENCE_CERTAIN);
+
+    story_begin(); /* S40 */
+    data();
+    client("Subject: x\r\n\r\nhalf");
+    leg(SIDE_SERVER, (struct leg_evidence){.flags = LEG_RESET_FOREIGN});
+    ends(SESSION_END_SERVER_RESET);
+    expect_verdict(FAULT_MIDDLEBOX, CAUSE_RESET_INJECTED, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.ended_by, ENDED_BY_MIDDLEBOX);
+
+    story_begin(); /* without a tap nobody can tell */
+    data();
+    client("Subject: x\r\n\r\nhalf");
+    ends(SESSION_END_SERVER_RESET);
+    expect_verdict(FAULT_SERVER, CAUSE_ABORTED, CONFIDENCE_LIKELY);
+    assert_int_equal(record.verdict.also, 1u << FAULT_MIDDLEBOX);
+}
+
+static void test_server_does_not_read(void **state) /* S47 */
+{
+    (void)state;
+    story_begin();
+    data();
+    client("Subject: x\r\n\r\nlots");
+    session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
+    assert_true(wait_ms(61000) & SESSION_WANT_PROBE_SERVER);
+    leg(SIDE_SERVER, (struct leg_evidence){.flags = LEG_WINDOW_ZERO, .unsent_octets = 500000});
+    wait_ms(240000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    leg(SIDE_SERVER, (struct leg_evidence){.flags = LEG_WINDOW_ZERO, .unsent_octets = 500000});
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_NOT_READING, CONFIDENCE_CERTAIN);
+}
+
+/* --- the network --------------------------------------------------------------------------------------------------- */
+
+static struct leg_evidence stuck(uint32_t flags, uint64_t for_ms)
+{
+    return (struct leg_evidence){.flags = flags,
+                                 .unacked_octets = 1448,
+                                 .retrans_count = 5,
+                                 .unacked_since_us = now_us - for_ms * 1000};
+}
+
+static void test_undelivered(void **state) /* S22, S25, S43, S66 */
+{
+    (void)state;
+    story_begin();
+    hello();
+    client("MAIL FROM:<a>\r\n");
+    wait_ms(12000);
+    leg(SIDE_SERVER, stuck(0, 12000));
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_SERVER_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.also, 1u << FAULT_SERVER);
+    assert_true(record.ledger.charged_us[ACCOUNT_SERVER_NETWORK] >= 11000000);
+
+    story_begin(); /* the reply never reaches the client, the server tires */
+    hello();
+    client("MAIL FROM:<a>\r\n");
+    server("250 ok\r\n");
+    wait_ms(12000);
+    leg(SIDE_CLIENT, stuck(0, 12000));
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    leg(SIDE_CLIENT, stuck(0, 12000));
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+
+    story_begin();
+    data();
+    client("Subject: big\r\n\r\nbig");
+    session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
+    wait_ms(20000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    leg(SIDE_SERVER, stuck(LEG_ONLY_BIG_LOST, 20000));
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER_NETWORK, CAUSE_PATH_MTU_BLACK_HOLE, CONFIDENCE_CERTAIN);
+
+    story_begin(); /* S46: our own missing rule is never the server's network */
+    data();
+    client("Subject: big\r\n\r\nbig");
+    session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
+    wait_ms(20000);
+    leg(SIDE_SERVER, stuck(LEG_ONLY_BIG_LOST | LEG_ICMP_UNDIVERTED, 20000));
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_WITNESS, CAUSE_ICMP_UNDIVERTED, CONFIDENCE_CERTAIN);
+}
+
+static void test_lost_before_us(void **state) /* S23, S24, S44 */
+{
+    (void)state;
+    story_begin();
+    hello();
+    client("MAIL FROM:<a>\r\n");
+    wait_ms(20000);
+    leg(SIDE_SERVER,
+        (struct leg_evidence){.probe = PROBE_REVEALED, .revealed_octets = 8, .flags = LEG_TAPPED});
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_SERVER_NETWORK, CAUSE_OCTETS_LOST, CONFIDENCE_CERTAIN);
+
+    story_begin();
+    hello();
+    wait_ms(20000);
+    leg(SIDE_CLIENT,
+        (struct leg_evidence){.probe = PROBE_REVEALED, .revealed_octets = 20, .flags = LEG_TAPPED});
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    leg(SIDE_CLIENT,
+        (struct leg_evidence){.probe = PROBE_REVEALED, .revealed_octets = 20, .flags = LEG_TAPPED});
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_OCTETS_LOST, CONFIDENCE_CERTAIN);
+
+    story_begin();
+    data();
+    wait_ms(20000);
+    leg(SIDE_CLIENT,
+        (struct leg_evidence){.probe = PROBE_REVEALED, .revealed_octets = 21720, .flags = LEG_TAPPED});
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_PATH_MTU_BLACK_HOLE, CONFIDENCE_LIKELY);
+}
+
+static void test_host_gone(void **state) /* S50 */
+{
+    (void)state;
+    story_begin();
+    data();
+    client("Subject: x\r\n");
+    wait_ms(20000);
+    leg(SIDE_CLIENT, (struct leg_evidence){.probe = PROBE_UNANSWERED, .probes_unanswered = 3});
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    leg(SIDE_CLIENT, (struct leg_evidence){.probe = PROBE_UNANSWERED, .probes_unanswered = 3});
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT);
+}
+
+static void test_connect_failures(void **state) /* S01, S03, S04, S05, S06 */
+{
+    (void)state;
+    static const struct {
+        enum connect_result connect;
+        uint32_t flags;
+        enum fault fault;
+        enum cause cause;
+        enum confidence confidence;
+        enum ended_by ended_by;
+    } stories[] = {
+        {CONNECT_REFUSED, 0, FAULT_SERVER, CAUSE_PORT_CLOSED, CONFIDENCE_LIKELY, ENDED_BY_SERVER},
+        {CONNECT_REFUSED, LEG_RESET_FITS, FAULT_SERVER, CAUSE_PORT_CLOSED, CONFIDENCE_CERTAIN,
+         ENDED_BY_SERVER},
+        {CONNECT_REFUSED, LEG_RESET_FOREIGN, FAULT_MIDDLEBOX, CAUSE_CONNECT_REJECTED, CONFIDENCE_LIKELY,
+         ENDED_BY_MIDDLEBOX},
+        {CONNECT_TIMED_OUT, 0, FAULT_SERVER_NETWORK, CAUSE_CONNECT_UNANSWERED, CONFIDENCE_CERTAIN,
+         ENDED_BY_TIMEOUT},
+        {CONNECT_UNREACHABLE, 0, FAULT_SERVER_NETWORK, CAUSE_UNREACHABLE, CONFIDENCE_CERTAIN,
+         ENDED_BY_SERVER_NETWORK},
+        {CONNECT_PROHIBITED, 0, FAULT_MIDDLEBOX, CAUSE_ADMIN_PROHIBITED, CONFIDENCE_CERTAIN,
+         ENDED_BY_MIDDLEBOX},
+        {CONNECT_REJECTED, LEG_ICMP_FOREIGN, FAULT_MIDDLEBOX, CAUSE_CONNECT_REJECTED, CONFIDENCE_CERTAIN,
+         ENDED_BY_MIDDLEBOX},
+        {CONNECT_LOCAL_ERROR, 0, FAULT_WITNESS, CAUSE_OWN_DROP, CONFIDENCE_CERTAIN, ENDED_BY_WITNESS},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin_with(NULL, false);
+        wait_ms(3000);
+        leg(SIDE_SERVER, (struct leg_evidence){.connect = stories[i].connect, .flags = stories[i].flags});
+        ends(SESSION_END_CONNECT_FAILED);
+        expect_verdict(stories[i].fault, stories[i].cause, stories[i].confidence);
+        assert_int_equal(record.verdict.phase, PHASE_CONNECT);
+        assert_int_equal(record.verdict.ended_by, stories[i].ended_by);
+    }
+}
+
+/* --- what the server says in plain words ---------------------------------------------------------------------------- */
+
+static void test_policies(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *reply;
+        enum fault fault;
+        enum cause cause;
+    } stories[] = {
+        {"421 4.7.0 server.test Error: too many connections from 192.0.2.7\r\n", FAULT_POLICY,
+         CAUSE_PER_SOURCE_LIMIT},
+        {"421 4.3.2 The maximum number of concurrent server connections has exceeded a per-source limit, "
+         "closing "
+         "transmission channel\r\n",
+         FAULT_POLICY, CAUSE_PER_SOURCE_LIMIT},
+        {"421 mx AUP#CXCNCT\r\n", FAULT_POLICY, CAUSE_PER_SOURCE_LIMIT},
+        {"421 4.3.2 All server ports are busy\r\n", FAULT_SERVER, CAUSE_OVERLOAD},
+        {"421 4.7.28 Our system has detected an unusual rate of unsolicited mail\r\n", FAULT_POLICY,
+         CAUSE_PER_SOURCE_RATE},
+        {"554 5.7.1 Service unavailable; client blocked using zen.example\r\n", FAULT_POLICY,
+         CAUSE_REPUTATION},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin();
+        server(stories[i].reply);
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(stories[i].fault, stories[i].cause, CONFIDENCE_CERTAIN);
+        assert_non_null(strstr(last_line, " reply=\""));
+    }
+}
+
+static void test_mail_refused_then_orderly_end(void **state) /* S33, S34, S60 */
+{
+    (void)state;
+    static const struct {
+        const char *reply;
+        enum cause cause;
+    } stories[] = {
+        {"450 4.2.0 <b>: Recipient address rejected: Greylisted\r\n", CAUSE_GREYLISTING},
+        {"450 4.7.1 Error: too much mail from 192.0.2.7\r\n", CAUSE_PER_SOURCE_RATE},
+        {"550 5.1.1 <b>: User unknown\r\n", CAUSE_REJECTED},
+        {"552 5.3.4 Message size exceeds fixed limit\r\n", CAUSE_SIZE_LIMIT},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin();
+        hello();
+        client("MAIL FROM:<a>\r\n");
+        server("250 ok\r\n");
+        client("RCPT TO:<b>\r\n");
+        server(stories[i].reply);
+        quit();
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(FAULT_POLICY, stories[i].cause, CONFIDENCE_CERTAIN);
+        assert_int_equal(record.verdict.limit_by, LIMIT_BY_SERVER);
+    }
+}
+
+static void test_421_in_body(void **state) /* S36, S70 */
+{
+    (void)state;
+    story_begin();
+    data();
+    client("Subject: x\r\n\r\nhalf");
+    server("421 4.3.2 Service not available, shutting down\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_SHUTDOWN, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.phase, PHASE_BODY);
+    story_begin();
+    data();
+    client("Subject: x\r\n\r\nhalf");
+    server("421 Exceeded allowable connection time, disconnecting.\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_POLICY, CAUSE_SESSION_TIME_LIMIT, CONFIDENCE_CERTAIN);
+}
+
+/* --- our own limits --------------------------------------------------------------------------------------------------- */
+
+static void test_timeouts_reported_and_enforced(void **state)
+{
+    (void)state;
+    story_begin();
+    data();
+    assert_int_equal(wait_ms(301000) & SESSION_WANT_CLOSE, 0);
+    assert_int_equal(session.action, ACTION_WOULD_CLOSE);
+    client("late\r\n.\r\n");
+    server("250 ok\r\n");
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_true(record.verdict.notes & NOTE_LIMIT_WOULD_ACT);
+
+    story_begin();
+    policy.timeouts.action = POLICY_ENFORCE;
+    data();
+    assert_int_equal(wait_ms(299000) & SESSION_WANT_CLOSE, 0);
+    assert_true(wait_ms(2000) & SESSION_WANT_CLOSE);
+    char text[512];
+    assert_true(session_close_reply(&session, text, sizeof text) > 0);
+    assert_string_equal(text, "421 4.4.2 witness.test Error: timeout exceeded\r\n");
+    probe_answered(SIDE_CLIENT);
+    session.action = ACTION_CLOSED;
+    ends(SESSION_END_WITNESS);
+    expect_verdict(FAULT_CLIENT, CAUSE_DATA_START_STALL, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.limit_by, LIMIT_BY_WITNESS);
+    assert_int_equal(record.verdict.limit_us, 300000000);
+}
+
+static void test_session_time_waits_for_a_harmless_moment(void **state)
+{
+    (void)state;
+    story_begin();
+    policy.timeouts.session_us = 20000000;
+    policy.timeouts.session_action = POLICY_ENFORCE;
+    data();
+    uint32_t wants = 0;
+    for (unsigned i = 0; i < 30; i++) {
+        client("a line of a slow attachment\r\n");
+        wants |= wait_ms(1000);
+    }
+    assert_int_equal(wants & SESSION_WANT_CLOSE, 0); /* never inside the body */
+    client(".\r\n");
+    assert_int_equal(wait_ms(500) & SESSION_WANT_CLOSE, 0); /* nor between the dot and its reply */
+    server("250 2.0.0 Ok: queued\r\n");
+    assert_true(session_take_wants(&session) & SESSION_WANT_CLOSE);
+    char text[512];
+    assert_true(session_close_reply(&session, text, sizeof text) > 0);
+    session.action = ACTION_CLOSED;
+    ends(SESSION_END_WITNESS);
+    expect_verdict(FAULT_POLICY, CAUSE_WITNESS_LIMIT, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.mails_ok, 1);
+
+    story_begin(); /* a body that never ends is cut at twice the limit */
+    policy.timeouts.session_us = 20000000;
+    policy.timeouts.session_action = POLICY_ENFORCE;
+    data();
+    wants = 0;
+    for (unsigned i = 0; i < 45; i++) {
+        client("a line of an endless attachment\r\n");
+        wants |= wait_ms(1000);
+    }
+    assert_true(wants & SESSION_WANT_CLOSE);
+    ends(SESSION_END_WITNESS);
+    expect_verdict(FAULT_POLICY, CAUSE_WITNESS_LIMIT, CONFIDENCE_CERTAIN);
+}
+
+static void test_drain(void **state)
+{
+    (void)state;
+    story_begin();
+    mail();
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
+    story_begin();
+    data();
+    client("half");
+    expect_verdict(FAULT_WITNESS, CAUSE_WITNESS_STOPPED, CONFIDENCE_CERTAIN);
+}
+
+/* --- the ledger and what is counted ------------------------------------------------------------------------------------ */
+
+static void test_ledger_charges_who_was_waited_for(void **state)
+{
+    (void)state;
+    story_begin();
+    session_set_rtt(&session, SIDE_SERVER, 20000);
+    session_set_rtt(&session, SIDE_CLIENT, 10000);
+    wait_ms(100);
+    greet();
+    wait_ms(50);
+    client("EHLO c\r\n");
+    wait_ms(30);
+    server("250 s\r\n");
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    finish();
+    assert_int_equal(record.ledger.charged_us[ACCOUNT_SERVER], 80000 + 10000);
+    assert_int_equal(record.ledger.charged_us[ACCOUNT_SERVER_NETWORK], 40000);
+    assert_int_equal(record.ledger.charged_us[ACCOUNT_CLIENT], 40000);
+    assert_int_equal(record.ledger.charged_us[ACCOUNT_CLIENT_NETWORK], 10000);
+}
+
+static void test_per_source_limit_counts(void **state)
+{
+    (void)state;
+    static const uint8_t seed[16] = {1};
+    limiter = limiter_create(64, seed);
+    assert_non_null(limiter);
+    struct limiter_ticket others[21];
+    struct limiter_counts counts;
+    struct address source = {.octets = {0}, .port = 40000}, target = {.octets = {0}, .port = 25};
+    memset(others, 0, sizeof others);
+    story_begin();
+    for (unsigned i = 0; i < 21; i++) {
+        assert_int_equal(limiter_admit(limiter, &policy, &source, &target, now_us, &others[i], &counts),
+                         LIMITER_ADMIT);
+        if (i < 20) {
+            limiter_greeted(limiter, &others[i], true);
+        }
+    }
+    session.ticket = others[20];
+    server("421 4.7.0 server.test Error: too many connections from 192.0.2.7\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_POLICY, CAUSE_PER_SOURCE_LIMIT, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.counts.concurrent, 21);
+    assert_int_equal(record.server_limit_seen, 20);
+    for (unsigned i = 0; i < 21; i++) {
+        limiter_release(limiter, &others[i], now_us);
+    }
+    limiter_destroy(limiter);
+    limiter = NULL;
+}
+
+static void test_size(void **state)
+{
+    (void)state;
+    print_message("sizeof(struct session) = %zu octets\n", sizeof(struct session));
+    assert_true(sizeof(struct session) <= 720);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_reset_after_quit_is_no_fault),
+        cmocka_unit_test(test_reset_before_221_is_no_fault),
+        cmocka_unit_test(test_left_without_quit),
+        cmocka_unit_test(test_health_probes),
+        cmocka_unit_test(test_idle_reaped),
+        cmocka_unit_test(test_slow_greeting_is_a_note),
+        cmocka_unit_test(test_slow_but_lawful_partners),
+        cmocka_unit_test(test_silent_after_354),
+        cmocka_unit_test(test_unprobed_silence_is_only_likely),
+        cmocka_unit_test(test_silent_in_body),
+        cmocka_unit_test(test_silent_after_rcpt_and_before_ehlo),
+        cmocka_unit_test(test_half_a_command),
+        cmocka_unit_test(test_unterminated_body),
+        cmocka_unit_test(test_client_dies_in_body),
+        cmocka_unit_test(test_client_gives_up_early),
+        cmocka_unit_test(test_patient_client_blames_the_server),
+        cmocka_unit_test(test_early_talk),
+        cmocka_unit_test(test_body_without_354),
+        cmocka_unit_test(test_server_silent_in_each_phase),
+        cmocka_unit_test(test_unfinished_replies),
+        cmocka_unit_test(test_server_hangs_up),
+        cmocka_unit_test(test_server_does_not_read),
+        cmocka_unit_test(test_undelivered),
+        cmocka_unit_test(test_lost_before_us),
+        cmocka_unit_test(test_host_gone),
+        cmocka_unit_test(test_connect_failures),
+        cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_mail_refused_then_orderly_end),
+        cmocka_unit_test(test_421_in_body),
+        cmocka_unit_test(test_timeouts_reported_and_enforced),
+        cmocka_unit_test(test_session_time_waits_for_a_harmless_moment),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_ledger_charges_who_was_waited_for),
+        cmocka_unit_test(test_per_source_limit_counts),
+        cmocka_unit_test(test_size),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
