@@ -165,8 +165,9 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
         bool over = session->end != SESSION_END_NONE && session->end != SESSION_END_WITNESS &&
                     session->end != SESSION_END_CLIENT_LOST && session->end != SESSION_END_SERVER_LOST &&
                     session->end != SESSION_END_DRAIN;
-        bool nothing_open =
-            !moment->mail_open && (moment->owed_by != SIDE_SERVER || session_was_orderly(session));
+        bool in_body = moment->phase == PHASE_BODY || moment->phase == PHASE_BDAT ||
+                       moment->phase == PHASE_END_OF_DATA;
+        bool nothing_open = !in_body && (moment->owed_by != SIDE_SERVER || session_was_orderly(session));
         /* A size limit said in the middle of the body counts even when the client never reads it. */
         bool said_in_body = kept->class == REPLY_CLASS_SIZE;
         bits |= over && (nothing_open || said_in_body) ? FACT_REPLY_DECIDES : 0;
