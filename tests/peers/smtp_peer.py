@@ -99,8 +99,8 @@ def message_of(identity, size, sender="u1@client.test", recipient="u1@server.tes
     ).encode("ascii")
     source = random.Random(identity)
     special = [b".", b"..", b".leading dot", b"trailing blanks  \t ", b"", "gr\u00fc\u00dfe".encode(), b"From here", b"QUIT", b"RSET",
-               b"250 not a reply", b"x" * 998, b"--", b".\t"]
-    block = []
+               b"250 not a reply", b"--", b".\t", b"x" * 998]
+    block = list(special)  # each at least once in every message longer than they are
     for _ in range(200):
         block.append(source.choice(special) if source.random() < 0.2 else source.randbytes(36).hex().encode())
     text = b"\r\n".join(block) + b"\r\n"

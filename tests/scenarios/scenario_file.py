@@ -11,7 +11,7 @@ ALLOWED = {
     "topology": {"offload"},
     "server": {"kind", "settings", "services", "script", "scripts", "receive-buffer", "backlog", "extensions"},
     "client": {"kind", "script", "scripts", "target", "sources", "parallel", "sessions", "stagger", "receive-buffer", "settings",
-               "messages", "size", "at", "name"},
+               "messages", "size", "at", "after", "name"},
     "action": {"at", "on", "run", "signal", "to", "process", "wakes-after", "config", "start-witness", "wait-log", "within", "ways", "stop-server",
                "start-server"},
     "expect": {"verdict", "stall", "refusal", "client", "mail", "server-log", "server-log-absent", "client-log", "witness-log",
@@ -60,8 +60,11 @@ class Scenario:
         self.server = data.get("server", {"kind": "none"})
         _check(self.server, "server", path)
         self.clients = _list(data.get("client", []))
+        names = {client.get("name") for client in self.clients}
         for client in self.clients:
             _check(client, "client", path)
+            if client.get("after") not in names | {None}:
+                raise ScenarioError(f"{path}: [[client]] after = \"{client['after']}\": no client has that name")
         self.witness = data.get("witness", {})
         for key, value in self.witness.items():
             if not isinstance(value, dict) and key not in WITNESS_OPTIONS:

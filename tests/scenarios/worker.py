@@ -278,6 +278,8 @@ class Worker:
 
     def session_over(self, name):
         process = dict(self.clients)[name]
+        if not isinstance(process, subprocess.Popen):
+            return True
         return any(event["event"] == "done" for event in self.events[name]) or (
             process.poll() is not None and not self.readers[name].is_alive())
 
@@ -348,10 +350,16 @@ class Worker:
         self.perform_at("start")
         begun = time.monotonic()
         due = [(begun + action["at"], action) for action in self.scenario.actions if isinstance(action.get("at"), (int, float))]
-        due += [(begun + float(client.get("at", 0)), client) for client in self.scenario.clients]
+        due += [(begun + float(client.get("at", 0)), client) for client in self.scenario.clients if "after" not in client]
+        later = [client for client in self.scenario.clients if "after" in client]
         due.sort(key=lambda pair: pair[0])
         numbers = {id(client): index for index, client in enumerate(self.scenario.clients)}
-        while due or self.clients_busy():
+        while due or later or self.clients_busy():
+            for client in list(later):
+                if any(name == client["after"] and self.session_over(name) for name, _ in self.clients):
+                    later.remove(client)
+                    due.append((time.monotonic() + float(client.get("at", 0)), client))
+                    due.sort(key=lambda pair: pair[0])
             now = time.monotonic()
             if now > deadline:
                 raise Failure(f"not over after {self.scenario.seconds} s: {self.unfinished()}")

@@ -1,0 +1,115 @@
+#!/usr/bin/python3
+"""test_expectations.py - the scenarios' own judge, judged: what it must accept and, above all, what it must refuse."""
+
+import glob
+import os
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "peers")]
+
+import expectations  # noqa: E402
+import smtp_peer  # noqa: E402
+import verdict_line  # noqa: E402
+from scenario_file import Scenario, ScenarioError  # noqa: E402
+
+LINE = ('Nov 22 03:39:08 gate smtpwitness[7]: verdict session=7f3a-12 fault=client cause=data-start-stall confidence=likely also= '
+        'waited-ms=8010 duration-ms=9000 ledger-ms=client:8010,server:900,client-network:40,server-network:50,witness:0 '
+        'reply="421 4.4.2 \\"x\\" \\\\ a=b\\x0d"')
+
+
+class VerdictLine(unittest.TestCase):
+    def test_reads_values_quotes_and_escapes(self):
+        kind, values = verdict_line.parse(LINE)
+        self.assertEqual(kind, "verdict")
+        self.assertEqual(values["session"], "7f3a-12")
+        self.assertEqual(values["also"], "")
+        self.assertEqual(values["reply"], '421 4.4.2 "x" \\ a=b\r')
+
+    def test_skips_other_lines(self):
+        self.assertIsNone(verdict_line.parse("smtpwitness: the verdict is out"))
+
+    def test_refuses_a_broken_line(self):
+        for bad in ('verdict a="x', "verdict a=1 b c=2", "verdict a=1 a=2", 'verdict a="x"y', "verdict a=1  b=2"):
+            with self.assertRaises(verdict_line.LineError, msg=bad):
+                verdict_line.parse(bad)
+
+
+class Lines(unittest.TestCase):
+    def problems(self, expected, *lines):
+        found, malformed = expectations.read_lines(lines)
+        return malformed + expectations.check_lines("verdict", expected, found["verdict"], True)
+
+    def test_accepts(self):
+        for wanted in ({"fault": "client"}, {"waited-ms": [7000, 9500]}, {"reply": "~^421"}, {"cause": ["x", "data-start-stall"]},
+                       {"confidence": ["possible", "likely"]}, {"also": False, "limit-ms": False}, {"reply": True}):
+            self.assertEqual(self.problems([wanted], LINE), [], wanted)
+
+    def test_refuses(self):
+        for wanted in ({"fault": "server"}, {"waited-ms": [1, 8009]}, {"reply": "~^422"}, {"cause": ["x", "y"]}, {"limit-ms": 4},
+                       {"confidence": ["certain", "certain"]}, {"also": True}, {"reply": False}, {"fault": "client", "count": 2}):
+            self.assertNotEqual(self.problems([wanted], LINE), [], wanted)
+
+    def test_refuses_one_line_too_many_or_too_few(self):
+        self.assertNotEqual(self.problems([], LINE), [])
+        self.assertNotEqual(self.problems([{"fault": "client"}], LINE, LINE), [])
+        self.assertNotEqual(self.problems([{"fault": "client"}]), [])
+        self.assertEqual(self.problems([{"fault": "client", "count": [1, 2]}], LINE, LINE), [])
+
+    def test_refuses_a_ledger_that_does_not_sum(self):
+        values = verdict_line.parse(LINE)[1]
+        self.assertEqual(expectations.check_ledger(LINE, values), [])
+        values["duration-ms"] = "8000"
+        self.assertNotEqual(expectations.check_ledger(LINE, values), [])
+
+
+class Mail(unittest.TestCase):
+    def test_a_mail_must_arrive_octet_for_octet(self):
+        message = smtp_peer.message_of("a", 4000)
+        sent = {"a": smtp_peer.text_hash(message)}
+        stored = b"Return-Path: <x>\n" + message.replace(b"\r\n", b"\n")
+        self.assertEqual(expectations.check_mail(1, sent, [smtp_peer.identity_of(stored)]), [])
+        for spoilt in (stored + b"\n", stored.replace(b"\n.\n", b"\n..\n", 1), stored[:-2], b"no header\n"):
+            self.assertNotEqual(expectations.check_mail(1, sent, [smtp_peer.identity_of(spoilt)]), [])
+        self.assertNotEqual(expectations.check_mail(1, sent, []), [])
+        self.assertNotEqual(expectations.check_mail(0, {}, [smtp_peer.identity_of(stored)]), [])
+
+
+class Clients(unittest.TestCase):
+    session = {"ok": False, "failed": "no reply within 4 s", "step": "expect 250", "ended": "own", "seconds": 4.1, "replies": ["220 x"]}
+
+    def test_without_expectation_every_script_goes_through(self):
+        self.assertNotEqual(expectations.check_clients([], [self.session]), [])
+        self.assertEqual(expectations.check_clients([], [dict(self.session, ok=True)]), [])
+
+    def test_accepts_and_refuses(self):
+        self.assertEqual(expectations.check_clients([{"ok": False, "saw": "220", "seconds": [4, 5], "failed": "no reply"}], [self.session]), [])
+        for wanted in ({"ok": True}, {"saw": "221"}, {"not-saw": "220"}, {"seconds": [1, 4]}, {"ended": "eof"}, {"failed": "x"}, {"count": 2}):
+            self.assertNotEqual(expectations.check_clients([wanted], [self.session]), [], wanted)
+
+
+class Files(unittest.TestCase):
+    def test_every_scenario_loads(self):
+        files = glob.glob(os.path.join(HERE, "*", "*.toml"))
+        self.assertGreater(len(files), 50)
+        for path in files:
+            scenario = Scenario(path)
+            self.assertTrue(scenario.description, path)
+            for client in scenario.clients:
+                for script in client.get("scripts", [client.get("script", [])]):
+                    smtp_peer.unroll(script)
+
+    def test_a_misspelt_field_is_refused(self):
+        for text in ('expcet = 1', '[[action]]\nrun = "x"', '[[action]]\nat = 1', '[client]\nscirpt = []', '[[expect.client]]\nseen = "x"',
+                     'ways = ["teleport"]', '[witness]\nreed = 1', "[server]\nkind =", '[client]\nafter = "nobody"'):
+            with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+                file.write(text)
+                file.flush()
+                with self.assertRaises(ScenarioError, msg=text):
+                    Scenario(file.name)
+
+
+if __name__ == "__main__":
+    unittest.main()
