@@ -183,6 +183,8 @@ static const struct rule rules[] = {
     {.name = "client-closed-tls", .ends = BY_CLIENT, .all = FACT_TLS_INFERRED | FACT_TLS_CLOSE_NOTIFY,
      .none = FACT_STALLED | FACT_UNDELIVERED,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    {.name = "idle-at-end", .ends = END(DRAIN) | END(CAPTURE), .all = FACT_IDLE,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     {.name = "idle-at-stop", .ends = END(DRAIN) | END(CAPTURE), .all = FACT_OWED_CLIENT,
      .none = FACT_MAIL_OPEN | FACT_STALLED | FACT_TLS | FACT_LINE_OPEN,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_POSSIBLE},
@@ -276,6 +278,16 @@ static const struct rule rules[] = {
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(CLIENT), .sureness = SURE_LIKELY},
 
     /* --- all was delivered: one side was slow, the other impatient (RFC 5321 4.5.3.2 is the yardstick) ----------- */
+    {.name = "not-judged-yet", .ends = END(DRAIN) | END(CAPTURE), .none = FACT_PAST_RFC,
+     .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
+    {.name = "early-close-by-reset", .ends = END(SERVER_RESET), .all = FACT_OWED_CLIENT,
+     .none = FACT_PAST_RFC | FACT_RESET_FITS,
+     .cause = CAUSE_EARLY_CLOSE, .fault = BLAME_SERVER, .also = ALSO(CLIENT) | ALSO(MIDDLEBOX),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
+    {.name = "gave-up-by-reset", .ends = END(CLIENT_RESET), .all = FACT_OWED_SERVER,
+     .none = FACT_PAST_RFC | FACT_RESET_FITS,
+     .cause = CAUSE_GAVE_UP_EARLY, .fault = BLAME_CLIENT, .also = ALSO(SERVER) | ALSO(MIDDLEBOX),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_CLIENT},
     {.name = "early-close", .ends = BY_SERVER, .all = FACT_OWED_CLIENT, .none = FACT_PAST_RFC,
      .cause = CAUSE_EARLY_CLOSE, .fault = BLAME_SERVER, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN,
      .limit_by = LIMIT_BY_SERVER},
@@ -476,7 +488,22 @@ static enum ended_by ended_by_of(const struct facts *facts)
     return ENDED_BY_UNKNOWN;
 }
 
-static enum confidence confidence_of(const struct rule *rule, const struct facts *facts, struct verdict *verdict)
+/* Inside TLS the turn is inferred from sizes: no application is accused with certainty. A closed window is no
+ * inference. */
+static void cap_inferred(const struct facts *facts, struct verdict *verdict)
+{
+    bool application = (verdict->fault == FAULT_CLIENT || verdict->fault == FAULT_SERVER) &&
+                       verdict->cause != CAUSE_NOT_READING && verdict->cause != CAUSE_TLS_ALERT;
+    if ((facts->bits & FACT_TLS_INFERRED) && application) {
+        verdict->notes |= NOTE_INFERRED;
+        if (verdict->confidence == CONFIDENCE_CERTAIN) {
+            verdict->confidence = CONFIDENCE_LIKELY;
+        }
+    }
+}
+
+static enum confidence confidence_of(const struct rule *rule, const struct facts *facts,
+                                     struct verdict *verdict)
 {
     switch (rule->sureness) {
     case SURE_POSSIBLE:
@@ -486,9 +513,7 @@ static enum confidence confidence_of(const struct rule *rule, const struct facts
     case SURE_CERTAIN:
         return CONFIDENCE_CERTAIN;
     case SURE_BY_PROBE:
-        if (facts->bits & FACT_TLS_INFERRED) {
-            verdict->notes |= NOTE_INFERRED;
-        } else if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {
+        if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {
             return CONFIDENCE_CERTAIN;
         }
         /* Everything we sent is acknowledged, but what the suspect said may have been lost on its way to us. */
@@ -540,6 +565,11 @@ void attribution_judge(const struct facts *facts, struct verdict *verdict)
     verdict->also = also_resolve(rule->also, facts);
     verdict->confidence = confidence_of(rule, facts, verdict);
     verdict->also &= ~(1u << verdict->fault);
+    if (verdict->fault == FAULT_UNKNOWN) { /* honest, and never sure of it */
+        verdict->cause = rule->cause == CAUSE_CAPTURE_GAP ? CAUSE_CAPTURE_GAP : CAUSE_UNDETERMINED;
+        verdict->confidence = CONFIDENCE_POSSIBLE;
+    }
+    cap_inferred(facts, verdict);
     verdict->where = where_of(rule, facts, verdict->fault);
     verdict->phase = facts->phase;
     verdict->owed_by = facts->suspect;
