@@ -898,7 +898,7 @@ static void test_drain(void **state)
     (void)state;
     story_begin();
     mail();
-    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_LIKELY);
     story_begin();
     data();
     client("half");
