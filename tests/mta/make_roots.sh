@@ -33,6 +33,7 @@ make_root() { # name packages
     fi
     sources=$(debian_sources)
     [ -n "$sources" ] || fail "no Debian sources known to apt; run 'apt-get update' first"
+    # shellcheck source=/dev/null
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     partial=$roots/$name.partial.$$
     mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Languages "none"' --include="$packages" \
