@@ -513,9 +513,41 @@ static bool reply_resync(struct dialogue *dialogue, uint16_t code)
     return false;
 }
 
+/* Some servers take leave with another code than 421: Exchange's 451 4.7.0, Gmail's 451 4.4.2. */
+static bool reply_takes_leave(struct dialogue *dialogue, const struct reply *reply)
+{
+    if (reply->code < 400)
+        return false;
+    switch (reply_text_classify(reply->code, reply->enhanced, reply->text, reply->text_length)) {
+    case REPLY_CLASS_TIMEOUT:
+    case REPLY_CLASS_SESSION_TIME:
+    case REPLY_CLASS_SHUTDOWN:
+        kept_take(dialogue, DIALOGUE_REPLY_ENDED_SESSION, VERB_NONE, reply);
+        state_set(dialogue, STATE_CLOSED);
+        return true;
+    case REPLY_CLASS_NONE:
+    case REPLY_CLASS_PER_SOURCE_LIMIT:
+    case REPLY_CLASS_PER_SOURCE_RATE:
+    case REPLY_CLASS_PER_SESSION_LIMIT:
+    case REPLY_CLASS_OVERLOAD:
+    case REPLY_CLASS_CLIENT_PROTOCOL:
+    case REPLY_CLASS_GREYLISTING:
+    case REPLY_CLASS_REPUTATION:
+    case REPLY_CLASS_SIZE:
+    case REPLY_CLASS_AUTHENTICATION:
+    case REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD:
+    case REPLY_CLASS_OTHER:
+    case REPLY_CLASS_COUNT:
+        break;
+    }
+    return false;
+}
+
 /* A reply that nothing outstanding explains. */
 static void reply_apply_unasked(struct dialogue *dialogue, const struct reply *reply)
 {
+    if (dialogue_outstanding_count(dialogue) == 0 && reply_takes_leave(dialogue, reply))
+        return;
     dialogue_note(dialogue, DIALOGUE_RESYNCED);
     switch (reply->code) {
     case 354:
@@ -548,6 +580,8 @@ static bool reply_apply_in_body(struct dialogue *dialogue, const struct reply *r
         dialogue_note(dialogue, DIALOGUE_RESYNCED);
         return true;
     }
+    if (reply_takes_leave(dialogue, reply))
+        return true;
     bool end_unseen = body_ends_in_bare_dot(dialogue) || state_has(dialogue, STATE_BODY_HOLE);
     if (end_unseen || reply->code < 300) {
         /* The server saw an end we did not take for one, or did not see. */

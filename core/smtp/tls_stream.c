@@ -20,6 +20,7 @@ enum probe_bit {
     PROBE_RETRY = 1u << 2,      /* the random of a HelloRetryRequest matches so far */
     PROBE_HELLO_DONE = 1u << 3, /* the last four octets are an empty ServerHelloDone so far */
     PROBE_FINISHED = 1u << 4,   /* an encrypted handshake record of this side ended: its Finished */
+    PROBE_GAP = 1u << 5,        /* records of this side passed unseen: exchanges cannot be numbered */
 };
 
 /* RFC 8446 4.1.3: the first octets of SHA-256("HelloRetryRequest"), the random of a HelloRetryRequest. */
@@ -123,11 +124,17 @@ static void tls_handshake_record13(struct tls_stream *tls, enum side side, uint1
         tls_owe(tls, PHASE_TLS, SIDE_NONE);
 }
 
+/* Every record since the handshake was seen: exchanges can be numbered. */
+static bool tls_is_whole(const struct tls_stream *tls)
+{
+    return !((tls->directions[0].probe | tls->directions[1].probe) & PROBE_GAP);
+}
+
 /* The first answer inside TLS 1.3 cannot be told from a session ticket by itself. Two equal records in a row from the
  * server are tickets (OpenSSL sends two); so is a first one that an unequal one follows. */
 static bool tls_first_answer_due(const struct tls_stream *tls)
 {
-    return tls->version != 2 && tls->replies == 0;
+    return tls->version != 2 && tls->replies == 0 && tls_is_whole(tls);
 }
 
 static void tls_server_application(struct tls_stream *tls, uint16_t length)
@@ -171,7 +178,7 @@ static void tls_server_application(struct tls_stream *tls, uint16_t length)
         tls->replies++;
     if (tls->greeting_due) {
         tls->greeting_due = false;
-        tls_owe(tls, PHASE_HELO, SIDE_CLIENT);
+        tls_owe(tls, tls_is_whole(tls) ? PHASE_HELO : PHASE_OPAQUE, SIDE_CLIENT);
     } else if (tls->phase == PHASE_HELO && tls->commands == 1) {
         tls_owe(tls, PHASE_MAIL, SIDE_CLIENT);
     } else {
@@ -183,7 +190,7 @@ static void tls_client_command(struct tls_stream *tls)
 {
     if (tls->commands < UINT32_MAX)
         tls->commands++;
-    bool first = tls->commands == 1;
+    bool first = tls->commands == 1 && tls_is_whole(tls);
     tls_owe(tls, first ? PHASE_HELO : PHASE_OPAQUE, SIDE_SERVER);
 }
 
@@ -297,7 +304,7 @@ static void tls_record(struct tls_stream *tls, enum side side)
     case RECORD_HEARTBEAT:
         break;
     }
-    direction->probe &= PROBE_FINISHED;
+    direction->probe &= PROBE_FINISHED | PROBE_GAP;
 }
 
 /* Octets of the current record at position `at`. Only clear handshake messages and alerts are looked at. */
@@ -404,6 +411,7 @@ void tls_stream_skip(struct tls_stream *tls, enum side side, uint64_t length)
         return;
     }
     direction->lost = true;
+    direction->probe |= PROBE_GAP;
     tls->body_inferred = false;
     tls_owe(tls, tls->established ? PHASE_OPAQUE : PHASE_TLS, SIDE_NONE);
 }
