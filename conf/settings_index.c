@@ -7,6 +7,7 @@
 
 #include "conf/settings_error.h"
 #include "conf/settings_nearest.h"
+#include "conf/settings_text.h"
 #include "conf/settings_value.h"
 
 _Static_assert(SETTINGS_MAX_LINE_OCTETS < SETTINGS_VALUE_SIZE, "every value of a line fits");

@@ -10,6 +10,7 @@
 #include "conf/settings_index.h"
 #include "conf/settings_profile.h"
 #include "conf/settings_table.h"
+#include "conf/settings_text.h"
 #include "conf/settings_value.h"
 
 _Static_assert(sizeof((struct policy_override *)0)->name == SETTINGS_MAX_NAME_OCTETS + 1,

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "conf/settings_describe.h"
 #include "conf/settings_index.h"
 #include "conf/settings_profile.h"
 #include "conf/settings_table.h"

@@ -34,13 +34,4 @@ enum settings_value_result settings_value_parse(const struct settings_row *row, 
 bool settings_value_format(const struct settings_row *row, const void *base,
                            char text[SETTINGS_VALUE_SIZE]) MUST_CHECK;
 
-/* Writes "from 10ms to 7d, or 0 for no limit": the row's range in its own unit; empty when it has none. */
-void settings_value_range(const struct settings_row *row, char *text, size_t size);
-
-/* Letters, digits, dots, dashes and underscores. */
-bool settings_word_valid(const char *text, size_t length);
-
-/* RFC 5321 section 4.1.2 Domain: labels of letters, digits and inner dashes; the last one is no number. */
-bool settings_host_name_valid(const char *text);
-
 #endif

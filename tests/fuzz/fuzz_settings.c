@@ -43,7 +43,7 @@ static void check_error(const struct settings_error *error)
     require(strncmp(what, "the INI library", 15) != 0, "iniparser reads the file differently");
     if (what[0] == '[') {
         what += strcspn(what, "]");
-        what += strcspn(what, ":=");
+        what += strcspn(what, "\":=");
         require(strncmp(what, ": the INI library", 17) != 0, "iniparser does not see a line");
     }
 }

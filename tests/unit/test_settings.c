@@ -4,6 +4,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "conf/settings_text.h"
 #include "conf/settings_value.h"
 #include "core/base/phase.h"
 
@@ -259,9 +260,19 @@ static const char *const wrong_numbers[] = {
     "",       "12abc", "2o",  "-1",  "+1",  "010",         "0x10",
     "1.5",    "1,5",   "1 2", "1e3", "ten", "99999999999", "18446744073709551616",
     "\" 1\"", NULL};
-static const char *const wrong_sizes[] = {
-    "",  "64K", "64kB", "64 k", "1T", "k", "-1k", "010k", "99999999999G", "1.5M", "18446744073709551615M",
-    NULL};
+static const char *const wrong_sizes[] = {"",
+                                          "64K",
+                                          "64kB",
+                                          "64 k",
+                                          "1T",
+                                          "k",
+                                          "-1k",
+                                          "010k",
+                                          "99999999999G",
+                                          "1.5M",
+                                          "18446744073709551615M",
+                                          "18014398509482048k",
+                                          NULL};
 static const char *const wrong_marks[] = {"",   "0x",  "0xg",  "0x100000000", "4294967296",
                                           "-1", "017", "0X10", "1/2",         NULL};
 static const char *const wrong_durations[] = {"",
@@ -280,6 +291,7 @@ static const char *const wrong_durations[] = {"",
                                               "1e3s",
                                               "18446744073709551615d",
                                               "99999999999999999999s",
+                                              "307445734562min",
                                               NULL};
 static const char *const wrong_rates[] = {"",          "30",       "30/",      "/1min",      "0/1min",
                                           "30/0",      "30/1",     "30/1us",   "30/8d",      "30 / 1min",
