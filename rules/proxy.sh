@@ -159,7 +159,11 @@ family_load() { # FAMILY
     policy_add "$1" "$set_mark" "$set_table" "$set_priority" || return 1
     for table in $mode_tables; do
         { plan "$1" "$table" && plan_made_unless_unused "$1" "$table"; } >"$work/plan"
-        table_apply "$1" "$table" "$work/plan" || return 1
+        if [ "$table" = mangle ]; then # the record has changed it since
+            table_apply "$1" "$table" "$work/plan" || return 1
+        else
+            table_apply "$1" "$table" "$work/plan" "$work/before.$1" || return 1
+        fi
     done
     policy_remove_others "$1" || return 1
     family_tidy "$1" || return 1
@@ -281,7 +285,7 @@ family_remove_policy() { # FAMILY
 }
 
 family_tidy() { # FAMILY: tables that exist only because of us go, if nobody else has come to use them
-    command -v nft >/dev/null && firewall_is_nft || return 0
+    grep -q '^:SMTPWITNESS_MADE ' "$work/before.$1" && command -v nft >/dev/null && firewall_is_nft || return 0
     case $1 in 4) nft_family=ip ;; 6) nft_family=ip6 ;; esac
     firewall_save "$1" "$work/now" || return 1
     for table in $mode_tables; do

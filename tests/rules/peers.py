@@ -45,7 +45,7 @@ def server(port):
 
 def connect(address, port, source=None, source_port=0, own_sequence=False):
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    sock.settimeout(4)
+    sock.settimeout(3)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if source or source_port:
         sock.bind((source or "", source_port))
