@@ -284,6 +284,7 @@ check_connmark() { # FILE: a mark saved with our bit in it, then put on what we 
 check_routing_rules() {
     rule_list "$family" | sed 's/:[[:space:]]*/ /' >"$work/rules"
     while read -r number rule; do
+        case $rule in 'from all lookup 255' | 'from all lookup 254' | 'from all lookup 253') continue ;; esac
         rule_is_ours "$number: $rule" && continue
         if [ "$number" -eq "$set_priority" ]; then
             finding_problem "IPv$family: another routing rule has priority $set_priority: $rule" 'choose a free number with --priority'
