@@ -35,8 +35,6 @@ static const struct text_row text_rows[] = {
 
     /* Too many at once from this source. */
     {4, "", "per-source limit", NULL, CONCURRENCY},                      /* Exchange, 421 4.3.2 */
-    {4, "", "too many connections from", NULL, CONCURRENCY},             /* Postfix smtpd, anvil */
-    {4, "", "error: too many connections", NULL, CONCURRENCY},           /* Postfix postscreen */
     {4, "", "concurrent smtp connections from this", NULL, CONCURRENCY}, /* Exim smtp_accept_max_per_host */
     {4, "", "too many smtp sessions for this host", NULL, CONCURRENCY},  /* Sendmail 421 4.4.5 */
     {4, "", "too many open connections", NULL, CONCURRENCY}, /* Sendmail ConnectionRateControl, conncontrol */
@@ -49,8 +47,7 @@ static const struct text_row text_rows[] = {
     {4, "", "concurrent smtp connections", NULL, OVERLOAD},        /* Exim smtp_accept_max: from anybody */
     {4, "", "too many concurrent connections", NULL, CONCURRENCY}, /* Symantec SMG */
     {4, "", "too many concurrent", "from", CONCURRENCY},           /* wordings of hosting providers */
-    {4, "", "too many connections", NULL, CONCURRENCY},            /* SendGrid and others */
-    {4, "4.4.5", "server busy", NULL, CONCURRENCY},                /* Gmail */
+    {4, "", "too many connections", NULL, CONCURRENCY}, /* Postfix anvil and postscreen, SendGrid, others */
 
     /* Too fast from this source. */
     {4, "", "too much mail from", NULL, RATE},                /* Postfix anvil */
@@ -61,14 +58,11 @@ static const struct text_row text_rows[] = {
     {4, "4.7.28", "", NULL, RATE},                            /* Gmail */
     {4, "", "unusual rate of unsolicited", NULL, RATE},       /* Gmail */
     {4, "", "receiving mail at a rate", NULL, RATE},          /* Gmail 450 4.2.1 */
-    {4, "", "receiving mail too quickly", NULL, RATE},        /* Gmail 450 4.2.1 */
-    {4, "", "too quickly", NULL, RATE},                       /* Gmail, older wording */
+    {4, "", "too quickly", NULL, RATE},                       /* Gmail 450 4.2.1 */
     {451, "4.7.500", "server busy", NULL, RATE},              /* Microsoft 365 */
-    {451, "4.7.255", "server busy", NULL, RATE},              /* the same, as clamped to an octet */
     {4, "", "has been temporarily rate limited", NULL, RATE}, /* Outlook */
     {0, "", "rp-001", NULL, RATE},                            /* Outlook.com */
     {0, "", "[ts0", NULL, RATE},                              /* Yahoo TS01 to TS03 */
-    {0, "", "[tss04]", NULL, RATE},                           /* Yahoo */
     {0, "", "[tss0", NULL, RATE},                             /* Yahoo */
     {0, "", "[ipts04]", NULL, RATE},                          /* Yahoo */
     {0, "", "connection frequency limited", NULL, RATE},      /* QQ */
@@ -155,9 +149,8 @@ static const struct text_row text_rows[] = {
     {0, "", "senderbase", NULL, REPUTATION},     /* Cisco ESA */
 
     /* Too large. */
-    {552, "5.3.4", "", NULL, REPLY_CLASS_SIZE},              /* RFC 3463: message too big for system */
-    {0, "5.3.4", "", NULL, REPLY_CLASS_SIZE},                /* the same behind 554, 523, 550 */
-    {5, "", "message size exceeds", NULL, REPLY_CLASS_SIZE}, /* Postfix, Sendmail, Exim */
+    {0, "5.3.4", "", NULL, REPLY_CLASS_SIZE},                         /* the same behind 554, 523, 550 */
+    {5, "", "message size exceeds", NULL, REPLY_CLASS_SIZE},          /* Postfix, Sendmail, Exim */
     {5, "", "maximum message size exceeded", NULL, REPLY_CLASS_SIZE}, /* generic */
     {5, "", "message too large", NULL, REPLY_CLASS_SIZE},             /* generic */
     {5, "", "message too big", NULL, REPLY_CLASS_SIZE},               /* OpenSMTPD and others */
@@ -176,8 +169,7 @@ static const struct text_row text_rows[] = {
     {451, "4.7.1", "", NULL, REPLY_CLASS_GREYLISTING},
     {450, "4.2.0", "", NULL, REPLY_CLASS_GREYLISTING}, /* Postfix with postgrey */
     {451, "4.2.0", "", NULL, REPLY_CLASS_GREYLISTING},
-    {554, "5.7.1", "", NULL, REPUTATION}, /* refused by policy */
-    {421, "4.7.", "", NULL, REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD},
+    {554, "5.7.1", "", NULL, REPUTATION},  /* refused by policy */
     {421, "4.4.5", "", NULL, CONCURRENCY}, /* RFC 3463: congestion; Sendmail and Gmail mean this source */
     {421, "", "", NULL, REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD},
 };
