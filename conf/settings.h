@@ -22,7 +22,7 @@ struct settings_smtp {
     struct settings_ports ports;              /* ports = 25 587 : where SMTP is expected (rules, replay) */
     struct settings_ports implicit_tls_ports; /* implicit-tls-ports = 465 : TLS from the first octet */
     struct settings_ports lmtp_ports;         /* lmtp-ports = 24 : LMTP (RFC 2033), a reply per recipient */
-    bool proxy_protocol;                      /* proxy-protocol = no : a PROXY line comes before the dialogue */
+    bool proxy_protocol; /* proxy-protocol = no : a PROXY line comes before the dialogue */
 };
 
 /* [proxy] */
@@ -52,16 +52,16 @@ enum settings_log_verdicts {
 
 /* [log] */
 struct settings_log {
-    int facility;                        /* facility = mail : a LOG_* value */
-    int level;                           /* level = info : LOG_* priority of fault=none verdicts; faults are LOG_WARNING */
-    char ident[32];                      /* ident = smtpwitness */
+    int facility;   /* facility = mail : a LOG_* value */
+    int level;      /* level = info : LOG_* priority of fault=none verdicts; faults are LOG_WARNING */
+    char ident[32]; /* ident = smtpwitness */
     enum settings_log_format format;     /* format = logfmt | json */
     enum settings_log_verdicts verdicts; /* verdicts = all | faults */
     bool stalls;                         /* stalls = yes : stall lines while they last */
     char json_file[256];                 /* json-file = PATH or - : JSON lines besides syslog; empty = none */
-    uint32_t rate_limit_count;           /* rate-limit = 500 : lines a second, the rest is counted; 0 = no limit */
-    uint64_t peaks_interval_us;          /* peaks-interval = 15min : per-source peaks; 0 = never */
-    uint32_t peaks_count;                /* peaks-sources = 10 : how many of the busiest sources */
+    uint32_t rate_limit_count;  /* rate-limit = 500 : lines a second, the rest is counted; 0 = no limit */
+    uint64_t peaks_interval_us; /* peaks-interval = 15min : per-source peaks; 0 = never */
+    uint32_t peaks_count;       /* peaks-sources = 10 : how many of the busiest sources */
 };
 
 /* [process] */
