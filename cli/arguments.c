@@ -61,7 +61,7 @@ static bool take_value(struct arguments *arguments, const struct arguments_optio
         snprintf(error->text, sizeof(error->text), "%s takes no value", option->name);
         return false;
     }
-    if (option->choices != NULL && !is_choice(option->choices, value)) {
+    if (value != NULL && option->choices != NULL && !is_choice(option->choices, value)) {
         snprintf(error->text, sizeof(error->text), "%s=%.*s: must be one of %s", option->name, QUOTE_MAX,
                  value, option->choices);
         return false;

@@ -75,7 +75,7 @@ static int key_length(const struct walk *walk)
 /* Finds the line of the same section and key in `text`. */
 static bool find_line(const char *text, const struct walk *wanted, struct walk *found)
 {
-    *found = (struct walk){.next = text};
+    *found = (struct walk){.next = text, .section = "", .line = ""};
     while (walk_step(found)) {
         if (same_text(found->section, found->section_length, wanted->section, wanted->section_length) &&
             same_text(found->line, key_length(found), wanted->line, key_length(wanted))) {
@@ -87,8 +87,8 @@ static bool find_line(const char *text, const struct walk *wanted, struct walk *
 
 static unsigned log_changes(struct log *log, const char *before, const char *after)
 {
-    struct walk now = {.next = after};
-    struct walk was = {.next = before};
+    struct walk now = {.next = after, .section = "", .line = ""};
+    struct walk was = {.next = before, .section = "", .line = ""};
     struct walk found;
     unsigned changes = 0;
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static_assert(RECORD_LINE_OCTETS <= LOG_LINE_OCTETS, "a record's line fits the r
 #define REPORT_EVERY_US UINT64_C(1000000) /* "left out N lines" at most this often */
 #define PATIENCE_MS     1000              /* how long a JSON sink may block before its lines are left out */
 #define STOP_SECONDS    1                 /* log_destroy() waits this long for a blocked sink */
+#define SLICE_MS        100               /* a wait for a sink looks this often whether it is abandoned */
 
 enum sink_set {
     SINK_MAIN = 1u << 0, /* syslog, or stderr in the foreground */
@@ -51,6 +53,8 @@ struct log {
     int new_file; /* for the thread to take over; -1 = none */
     bool configured, stopping;
 
+    atomic_bool abandoned; /* log_destroy() has waited long enough */
+
     /* Constant. */
     bool foreground, json_stdout;
 
@@ -62,21 +66,30 @@ struct log {
 
 /* ---- writing: the log's own thread ---- */
 
-/* Waits until `sink` takes something. False: it does not, leave the line out. */
-static bool sink_await(struct sink *sink, int patience_ms)
+/* Waits until `sink` takes something; patience 0 = for as long as it takes. False: leave the line out. */
+static bool sink_await(const struct log *log, struct sink *sink, int patience_ms)
 {
     struct pollfd descriptor = {.fd = sink->fd, .events = POLLOUT};
-    int ready;
+    int waited_ms = 0;
+    int ready = poll(&descriptor, 1, 0);
 
-    do {
-        ready = poll(&descriptor, 1, sink->blocked ? 0 : patience_ms);
-    } while (ready == -1 && errno == EINTR);
-    sink->blocked = ready == 0;
+    while ((ready == 0 || (ready == -1 && errno == EINTR)) && !sink->blocked &&
+           !atomic_load(&log->abandoned)) {
+        if (patience_ms != 0 && waited_ms >= patience_ms) {
+            sink->blocked = true;
+            break;
+        }
+        ready = poll(&descriptor, 1, SLICE_MS);
+        waited_ms += SLICE_MS;
+    }
+    if (ready > 0) {
+        sink->blocked = false;
+    }
     return ready > 0;
 }
 
 /* Writes `text`, whose NUL becomes the line's end. False: lost, wholly or in part. */
-static bool sink_write(struct sink *sink, char *text, size_t length, int patience_ms)
+static bool sink_write(const struct log *log, struct sink *sink, char *text, size_t length, int patience_ms)
 {
     size_t done = 0;
 
@@ -84,7 +97,7 @@ static bool sink_write(struct sink *sink, char *text, size_t length, int patienc
     while (done < length + 1) {
         ssize_t count;
 
-        if (!sink_await(sink, patience_ms)) {
+        if (!sink_await(log, sink, patience_ms)) {
             sink->torn = sink->torn || done > 0;
             return false;
         }
@@ -103,31 +116,31 @@ static bool sink_write(struct sink *sink, char *text, size_t length, int patienc
     return true;
 }
 
-/* A cancelled thread stops in here and nowhere else: no lock is held. */
 static bool write_line(struct log *log, const struct log_ring_line *line, const char *text)
 {
     char buffer[sizeof(log->ident) + 2 + LOG_LINE_OCTETS];
     bool lost = false;
 
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
     if ((line->sinks & SINK_MAIN) != 0) {
         if (log->foreground) {
             int length = snprintf(buffer, sizeof(buffer), "%s: %s", log->ident, text);
 
-            lost = !sink_write(&log->error, buffer, (size_t)length, -1);
+            lost = !sink_write(log, &log->error, buffer, (size_t)length, 0);
         } else {
+            /* The one place where the thread may be cancelled: syslog(3) can block, and no lock of ours is held. */
+            pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
             syslog(line->priority, "%s", text);
+            pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
         }
     }
     if ((line->sinks & SINK_FILE) != 0 && log->file.fd != -1) {
         memcpy(buffer, text, line->length);
-        lost = !sink_write(&log->file, buffer, line->length, PATIENCE_MS) || lost;
+        lost = !sink_write(log, &log->file, buffer, line->length, PATIENCE_MS) || lost;
     }
     if ((line->sinks & SINK_STDOUT) != 0) {
         memcpy(buffer, text, line->length);
-        lost = !sink_write(&log->output, buffer, line->length, PATIENCE_MS) || lost;
+        lost = !sink_write(log, &log->output, buffer, line->length, PATIENCE_MS) || lost;
     }
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     return !lost;
 }
 
@@ -203,9 +216,9 @@ static void *log_thread(void *context)
         if (!log->configured) {
             apply_settings(log);
         }
-        if (report_due(log, now_us)) {
+        if (!atomic_load(&log->abandoned) && report_due(log, now_us)) {
             write_report(log, now_us);
-        } else if (log_ring_take(&log->ring, &line, text)) {
+        } else if (!atomic_load(&log->abandoned) && log_ring_take(&log->ring, &line, text)) {
             bool written;
 
             pthread_mutex_unlock(&log->lock);
@@ -493,8 +506,12 @@ void log_destroy(struct log *log)
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += STOP_SECONDS;
     if (pthread_clockjoin_np(log->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
-        pthread_cancel(log->thread); /* blocked in a sink: what is queued is lost */
-        pthread_join(log->thread, NULL);
+        atomic_store(&log->abandoned, true); /* a sink is blocked: what is queued is lost */
+        until.tv_sec += STOP_SECONDS;
+        if (pthread_clockjoin_np(log->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
+            pthread_cancel(log->thread); /* in syslog(3) */
+            pthread_join(log->thread, NULL);
+        }
     }
     if (!log->foreground) {
         closelog();

@@ -12,8 +12,8 @@
 
 /* A second of the default rate limit is 500 lines; 4096 lines carry a syslog daemon that is being restarted. */
 #define LOG_RING_LINES  4096
-#define LOG_RING_OCTETS (4u * 1024 * 1024) /* 1 kB per line; a verdict line has about 900 octets */
-#define LOG_LINE_OCTETS 2048               /* the longest line with its NUL; asserted against the record's */
+#define LOG_RING_OCTETS ((size_t)4 << 20) /* 1 kB per line; a verdict line has about 900 octets */
+#define LOG_LINE_OCTETS 2048              /* the longest line with its NUL; asserted against the record's */
 
 struct log_ring {
     unsigned char *octets;
