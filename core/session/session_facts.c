@@ -110,8 +110,14 @@ static uint64_t tls_bits(const struct session *session)
     }
     if (tls->established) {
         bits |= FACT_TLS_INFERRED;
-        uint16_t last = tls->directions[side_index(SIDE_CLIENT)].last_length;
-        bits |= tls->commands > 0 && last > 0 && last <= TLS_QUIT_RECORD_OCTETS ? FACT_TLS_QUIT_LIKELY : 0;
+        /* The final dot and QUIT often share a record with the end of the message: then a whole mail has passed,
+         * EHLO, envelope and body, and everything was answered. */
+        bool quit_sized = tls->client_last_length > 0 && tls->client_last_length <= TLS_QUIT_RECORD_OCTETS;
+        bool mail_passed = tls->commands >= 2 && tls->bulk_octets > 0;
+        bool answered = tls->replies > 0 && tls->owed_by != SIDE_SERVER && !tls->body_inferred;
+        bits |= answered && ((quit_sized && tls->commands > 1) || mail_passed || tls->commands > 2)
+                    ? FACT_TLS_QUIT_LIKELY
+                    : 0;
     }
     bool by_server = session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET;
     bool by_client = session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET;
@@ -165,8 +171,8 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
         bool over = session->end != SESSION_END_NONE && session->end != SESSION_END_WITNESS &&
                     session->end != SESSION_END_CLIENT_LOST && session->end != SESSION_END_SERVER_LOST &&
                     session->end != SESSION_END_DRAIN;
-        bool in_body = moment->phase == PHASE_BODY || moment->phase == PHASE_BDAT ||
-                       moment->phase == PHASE_END_OF_DATA;
+        bool in_body =
+            moment->phase == PHASE_BODY || moment->phase == PHASE_BDAT || moment->phase == PHASE_END_OF_DATA;
         bool nothing_open = !in_body && (moment->owed_by != SIDE_SERVER || session_was_orderly(session));
         /* A size limit said in the middle of the body counts even when the client never reads it. */
         bool said_in_body = kept->class == REPLY_CLASS_SIZE;

@@ -212,6 +212,7 @@ static void tls_client_application(struct tls_stream *tls, uint16_t length)
         length == client->last_length ? (uint16_t)(client->equal_run + (client->equal_run < UINT16_MAX)) : 1;
     uint16_t previous = client->last_length;
     client->last_length = length;
+    tls->client_last_length = length;
     if (client->burst < UINT8_MAX)
         client->burst++;
 

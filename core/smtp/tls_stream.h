@@ -42,6 +42,7 @@ struct tls_stream {
     bool body_inferred;                /* a body seems to run: phase inferred from sizes */
     bool greeting_due;                 /* implicit TLS: the server speaks first inside */
     uint16_t tickets;                  /* taken for session tickets */
+    uint16_t client_last_length;       /* size of the last client record of application data, alerts apart */
     uint16_t server_last_reply_length; /* size of the last server record taken for a reply */
     uint32_t commands;                 /* client records taken for commands, body excluded */
     uint32_t replies;
