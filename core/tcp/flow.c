@@ -1,0 +1,658 @@
+#include "core/tcp/flow.h"
+
+#include <string.h>
+
+#include "core/tcp/flow_internal.h"
+
+#define KEEPALIVE_OCTETS   1   /* a keepalive or a probe of a closed window carries none or one */
+#define BIG_SEGMENT_OCTETS 500 /* more than a command; less than any path's segment (RFC 791: 576 octets) */
+#define HEARD_US           1000000
+#define HASHED_OCTETS      64
+#define REORDERED_IDS                                                                                        \
+    1000 /* an IP ID this little behind is that of a packet sent earlier, not of a wrapped one */
+#define NEVER_US UINT64_MAX
+
+static uint32_t mix(uint32_t hash, uint32_t word)
+{
+    uint64_t product = ((uint64_t)hash ^ word ^ 0x9e3779b9u) * UINT64_C(0xff51afd7ed558ccd);
+    return (uint32_t)(product >> 32) ^ (uint32_t)product;
+}
+
+static uint32_t hash_start(const struct packet *packet)
+{
+    uint32_t hash = (uint32_t)packet->payload_length;
+    size_t count = packet->payload_captured < HASHED_OCTETS ? packet->payload_captured : HASHED_OCTETS;
+    size_t i = 0;
+    for (; count - i >= 4; i += 4) {
+        uint32_t word;
+        memcpy(&word, packet->payload + i, 4);
+        hash = mix(hash, word);
+    }
+    for (; i < count; i++) {
+        hash = mix(hash, packet->payload[i]);
+    }
+    return hash;
+}
+
+static uint16_t least16(size_t value)
+{
+    return value < UINT16_MAX ? (uint16_t)value : UINT16_MAX;
+}
+
+void flow_init(struct flow *flow, bool midstream)
+{
+    memset(flow, 0, sizeof *flow);
+    flow->midstream = flow->connected = midstream;
+    flow->state = midstream ? FLOW_ESTABLISHED : FLOW_NEW;
+}
+
+void flow_clear(struct flow *flow, size_t *budget_octets)
+{
+    stream_clear(&flow->sides[0], budget_octets);
+    stream_clear(&flow->sides[1], budget_octets);
+}
+
+/* ---- copies ---- */
+
+static bool flow_is_copy(struct flow_side *own, const struct packet *packet, uint64_t now_us)
+{
+    uint32_t hash = mix(mix(packet->sequence, packet->acknowledgement),
+                        (uint32_t)packet->payload_length ^ (uint32_t)packet->flags << 24);
+    hash = mix(mix(hash, packet->window ^ (uint32_t)packet->ip_id << 16), packet->timestamp_value);
+    if (packet->sack_count > 0) {
+        hash = mix(mix(hash, packet->sack[0].start), packet->sack[0].end);
+    }
+    uint32_t at_us = (uint32_t)now_us;
+    uint32_t within_us = packet->ip_id != 0 ? FLOW_TWIN_US : FLOW_TWIN_BLIND_US;
+    for (unsigned i = 0; i < FLOW_TWINS; i++) {
+        if (own->twins[i].hash == hash && at_us - own->twins[i].at_us < within_us &&
+            now_us - own->last_us < within_us) {
+            return true;
+        }
+    }
+    own->twins[own->twin_next].hash = hash;
+    own->twins[own->twin_next].at_us = at_us;
+    own->twin_next = (uint8_t)((own->twin_next + 1) % FLOW_TWINS);
+    return false;
+}
+
+/* ---- what is acknowledged ---- */
+
+static void side_begin(struct flow_side *own, uint32_t sequence)
+{
+    own->next = own->highest = own->shown = own->acked = sequence;
+    own->flags |= FLOW_SIDE_BEGUN;
+}
+
+static void side_take_rtt(struct flow_side *own, uint64_t now_us)
+{
+    uint64_t taken = now_us - own->timed_us;
+    uint32_t sample = taken < UINT32_MAX ? (uint32_t)taken : UINT32_MAX;
+    sample = sample == 0 ? 1 : sample;
+    own->rtt_us =
+        own->rtt_us == 0 ? sample : own->rtt_us - own->rtt_us / 8 + sample / 8; /* RFC 6298 section 2.3 */
+    if (own->rtt_least_us == 0 || sample < own->rtt_least_us) {
+        own->rtt_least_us = sample;
+    }
+    if (own->timed_size > own->biggest_delivered) {
+        own->biggest_delivered = own->timed_size;
+    }
+}
+
+static void side_start_timing(struct flow_side *own, uint32_t end, size_t size, uint64_t now_us)
+{
+    if (!(own->flags & FLOW_SIDE_TIMING)) {
+        own->flags |= FLOW_SIDE_TIMING;
+        own->timed_end = end;
+        own->timed_us = now_us;
+        own->timed_size = least16(size);
+    }
+}
+
+/* `own`'s octets up to `acknowledged` have reached the other side. */
+static void side_advance_acked(struct flow *flow, enum side side, uint32_t acknowledged,
+                               const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    own->acked = acknowledged;
+    if ((own->flags & FLOW_SIDE_TIMING) && !sequence_before(acknowledged, own->timed_end)) {
+        own->flags &= ~(uint32_t)FLOW_SIDE_TIMING;
+        side_take_rtt(own, now_us);
+    }
+    bool all = !sequence_before(acknowledged, own->highest);
+    own->unacked_since_us = all ? 0 : now_us;
+    if (all && own->biggest_sent > own->biggest_delivered) {
+        own->biggest_delivered = own->biggest_sent;
+    }
+    bool stuck = own->repeats > 0;
+    own->repeats = 0;
+    own->repeated_least = 0;
+    own->echoes = 0;
+    if ((own->flags & FLOW_SIDE_FIN) && sequence_before(own->fin_sequence, acknowledged)) {
+        own->flags |= FLOW_SIDE_FIN_ACKED;
+    }
+    if (!(own->flags & FLOW_SIDE_SEEN)) { /* its direction is not seen here at all */
+        own->next = own->highest = own->shown = acknowledged;
+    } else if (sequence_before(own->next, acknowledged) && own->gap_us == 0) {
+        own->gap_us = now_us;
+    }
+    if (stuck) {
+        sink->event(sink->context, FLOW_EVENT_FREED, side, now_us);
+    }
+}
+
+/* A packet of `side` with ACK, about the other side's octets. False when it does not belong here. */
+static bool flow_acknowledge(struct flow *flow, enum side side, const struct packet *packet,
+                             const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    enum side other_side = side_other(side);
+    struct flow_side *other = flow_side_of(flow, other_side);
+    uint32_t acknowledged = packet->acknowledgement;
+    if (!(other->flags & FLOW_SIDE_BEGUN)) {
+        side_begin(other, acknowledged);
+        return true;
+    }
+    if (sequence_before(acknowledged, other->acked)) {
+        return other->acked - acknowledged < FLOW_SPAN_OCTETS;
+    }
+    if (acknowledged - other->acked >= FLOW_SPAN_OCTETS) {
+        return false;
+    }
+    if (packet->sack_count > 0) {
+        own->flags |= FLOW_SIDE_SACKS;
+    }
+    if (acknowledged != other->acked) {
+        side_advance_acked(flow, other_side, acknowledged, sink, now_us);
+    } else if (packet->payload_length == 0 && !(packet->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) &&
+               sequence_before(other->acked, other->highest)) {
+        own->duplicate_acks++; /* RFC 5681 section 2, but for the window: probes' answers count as echoes, too */
+        if (other->echoes < UINT16_MAX) {
+            other->echoes++;
+        }
+    }
+    return true;
+}
+
+/* ---- windows ---- */
+
+static void flow_take_window(struct flow *flow, enum side side, const struct packet *packet,
+                             const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    const struct flow_side *other = flow_side_of(flow, side_other(side));
+    bool scaled =
+        !(packet->flags & PACKET_SYN) && (own->flags & FLOW_SIDE_SCALES) && (other->flags & FLOW_SIDE_SCALES);
+    own->window = (uint32_t)packet->window << (scaled ? own->scale : 0);
+    if (!(packet->flags & PACKET_SYN) && own->window > own->window_most) {
+        own->window_most = own->window;
+    }
+    bool zero = own->window == 0;
+    if (zero != ((own->flags & FLOW_SIDE_WINDOW_ZERO) != 0)) {
+        own->flags ^= FLOW_SIDE_WINDOW_ZERO;
+        sink->event(sink->context, zero ? FLOW_EVENT_WINDOW_CLOSED : FLOW_EVENT_WINDOW_OPENED, side, now_us);
+    }
+}
+
+/* ---- handshake and resets ---- */
+
+static void side_take_syn(struct flow_side *own, const struct packet *packet, uint64_t now_us)
+{
+    if (!(own->flags & FLOW_SIDE_BEGUN) || !(own->flags & FLOW_SIDE_SEEN)) {
+        bool acked = (own->flags & FLOW_SIDE_BEGUN) && own->acked == packet->sequence + 1;
+        side_begin(own, packet->sequence + 1);
+        if (!acked) {
+            own->acked = packet->sequence;
+            own->unacked_since_us = now_us;
+            side_start_timing(own, own->highest, 0, now_us);
+        }
+    }
+    own->first = packet->sequence + 1;
+    own->flags |= FLOW_SIDE_SYN;
+    own->flags |= (packet->options & PACKET_HAS_WINDOW_SCALE) ? (uint32_t)FLOW_SIDE_SCALES : 0u;
+    own->scale = packet->window_scale;
+    own->mss = packet->mss;
+    own->syn_count = 1;
+}
+
+static void side_repeat_syn(struct flow_side *own, bool established)
+{
+    own->flags &= ~(uint32_t)FLOW_SIDE_TIMING; /* Karn: which of them is answered cannot be told */
+    own->flags |= FLOW_SIDE_SYN_REPEATED;
+    own->syn_count = own->syn_count < UINT8_MAX ? (uint8_t)(own->syn_count + 1) : UINT8_MAX;
+    if (established) {
+        own->flags |= FLOW_SIDE_SYN_REPEATED_LATE;
+    } else if (sequence_before(own->acked, own->highest)) {
+        own->repeated_after++;
+        own->repeats = own->repeats < UINT16_MAX ? (uint16_t)(own->repeats + 1) : UINT16_MAX;
+        own->flags |= FLOW_SIDE_LOST_AFTER;
+    }
+}
+
+static void flow_connect(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
+{
+    if (!flow->connected) {
+        flow->connected = true;
+        sink->event(sink->context, FLOW_EVENT_CONNECTED, SIDE_SERVER, now_us);
+    }
+}
+
+static enum flow_verdict flow_on_syn(struct flow *flow, enum side side, const struct packet *packet,
+                                     const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    struct flow_side *other = flow_side_of(flow, side_other(side));
+    bool answer = (packet->flags & PACKET_ACK) != 0;
+    if (answer && flow->syn_pending && packet->acknowledgement == flow->pending_sequence + 1) {
+        return FLOW_RESTART;
+    }
+    if ((own->flags & FLOW_SIDE_SYN) && own->first == packet->sequence + 1) {
+        side_repeat_syn(own, flow->state >= FLOW_ESTABLISHED && answer);
+        return FLOW_TAKEN;
+    }
+    if (answer !=
+        (side == SIDE_SERVER)) { /* the roles have turned: believed once the old connection is over */
+        return flow->state == FLOW_CLOSED ? FLOW_RESTART : FLOW_STRAY;
+    }
+    if (!answer && (own->flags & FLOW_SIDE_SEEN)) {
+        if (flow->state == FLOW_CLOSED || flow->state == FLOW_SYN_SEEN) {
+            return FLOW_RESTART; /* RFC 6191: TIME-WAIT may be cut short by a new SYN */
+        }
+        flow->syn_pending = true;
+        flow->pending_sequence = packet->sequence;
+        return FLOW_STRAY;
+    }
+    if (answer && (other->flags & FLOW_SIDE_SYN) && packet->acknowledgement != other->first &&
+        packet->payload_length == 0 && sequence_before(packet->acknowledgement, other->first)) {
+        return FLOW_STRAY; /* answers another SYN */
+    }
+    if (answer && flow->state == FLOW_CLOSED) {
+        return FLOW_STRAY;
+    }
+    side_take_syn(own, packet, now_us);
+    own->flags |= FLOW_SIDE_SEEN;
+    if (!answer) {
+        if (flow->state == FLOW_NEW) {
+            flow->state = FLOW_SYN_SEEN;
+        }
+    } else {
+        if (flow->state < FLOW_SYN_ACK_SEEN) {
+            flow->state = FLOW_SYN_ACK_SEEN;
+        }
+        (void)flow_acknowledge(flow, side, packet, sink, now_us);
+        flow_connect(flow, sink, now_us);
+        stream_release(flow, sink, now_us);
+    }
+    own->window = packet->window;
+    return FLOW_TAKEN;
+}
+
+/* RFC 9293 section 3.10.7.4: inside the window; as seen here, from what is acknowledged on. */
+static bool reset_is_valid(const struct flow_side *own, const struct flow_side *other, uint32_t sequence)
+{
+    if (!(own->flags & FLOW_SIDE_BEGUN)) {
+        return true;
+    }
+    uint32_t window = other->window > 0 ? other->window : 1;
+    uint32_t known = own->highest - own->acked;
+    uint32_t offset = sequence - own->acked;
+    return offset <= window || offset <= known || sequence == own->shown || sequence == own->next;
+}
+
+static enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const struct packet *packet,
+                                       const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    struct flow_side *other = flow_side_of(flow, side_other(side));
+    bool refusal = flow->state == FLOW_SYN_SEEN && side == SIDE_SERVER;
+    bool valid = refusal ? (packet->flags & PACKET_ACK) != 0 && packet->acknowledgement == other->first
+                         : reset_is_valid(own, other, packet->sequence);
+    if (!valid) {
+        own->flags |= FLOW_SIDE_RESET_STRAY;
+        return FLOW_STRAY;
+    }
+    if (own->flags & FLOW_SIDE_RESET) {
+        return FLOW_TAKEN;
+    }
+    own->flags |= FLOW_SIDE_RESET;
+    own->reset_ttl = packet->ttl;
+    own->reset_ip_id = packet->ip_id;
+    own->reset_sequence = packet->sequence;
+    own->last_us = now_us;
+    if (!refusal && (own->flags & FLOW_SIDE_BEGUN)) {
+        if (sequence_before(own->shown, packet->sequence)) {
+            own->shown = packet->sequence;
+        } else if (packet->sequence == own->next) {
+            own->clean_us = now_us;
+        }
+    }
+    flow_finish(flow, sink, now_us); /* what was waited for was sent before the reset */
+    flow->state = FLOW_CLOSED;
+    sink->event(sink->context, refusal ? FLOW_EVENT_REFUSED : FLOW_EVENT_RESET, side, now_us);
+    return FLOW_TAKEN;
+}
+
+/* ---- octets ---- */
+
+/* All of it was seen before. */
+static void flow_take_repetition(struct flow *flow, enum side side, const struct packet *packet,
+                                 const struct flow_segment *segment, const struct flow_sink *sink,
+                                 uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    struct flow_side *other = flow_side_of(flow, side_other(side));
+    uint32_t end = segment->start + segment->length + (segment->fin ? 1 : 0);
+    if (segment->length <= KEEPALIVE_OCTETS && (other->flags & FLOW_SIDE_WINDOW_ZERO)) {
+        own->keepalives++;
+        own->unanswered++;
+        return;
+    }
+    bool changed =
+        segment->captured > 0 && ((segment->start == own->last_start && segment->length == own->last_length &&
+                                   own->last_hash != hash_start(packet)) ||
+                                  stream_differs(own, segment));
+    own->flags |= changed ? (uint32_t)FLOW_SIDE_DIFFERS : 0u;
+    if (!sequence_before(own->acked, end)) {
+        other->flags |=
+            FLOW_SIDE_LOST_AFTER; /* its acknowledgement had passed here and did not arrive in time */
+        return;
+    }
+    own->flags |= FLOW_SIDE_LOST_AFTER;
+    own->flags &= ~(uint32_t)FLOW_SIDE_TIMING; /* Karn's rule */
+    own->repeated_after++;
+    uint16_t size = least16(segment->length);
+    if (segment->length > 0 && (own->repeated_least == 0 || size < own->repeated_least)) {
+        own->repeated_least = size;
+    }
+    if (own->repeats < UINT16_MAX) {
+        own->repeats++;
+    }
+    if (own->repeats == 1) {
+        sink->event(sink->context, FLOW_EVENT_STUCK, side, now_us);
+    }
+}
+
+/* It begins before what was seen last, yet it is new: a hole is filled late. */
+static void side_take_late(struct flow_side *own, const struct packet *packet, uint64_t now_us)
+{
+    uint64_t open_us = own->hole_us != 0 ? now_us - own->hole_us : 0;
+    uint16_t behind = (uint16_t)(own->ip_id - packet->ip_id);
+    bool sent_earlier =
+        packet->has_ip_id && packet->ip_id != 0 && own->ip_id != 0 && behind > 0 && behind < REORDERED_IDS;
+    if (open_us < FLOW_REORDERED_US || sent_earlier) {
+        own->flags |= FLOW_SIDE_REORDERED;
+        return;
+    }
+    own->flags |= FLOW_SIDE_LOST_BEFORE;
+    own->flags &= ~(uint32_t)FLOW_SIDE_TIMING;
+    own->repeated_before++;
+}
+
+static void flow_take_segment(struct flow *flow, enum side side, const struct packet *packet,
+                              const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    struct flow_segment segment = {.start = packet->sequence,
+                                   .length = (uint32_t)packet->payload_length,
+                                   .octets = packet->payload,
+                                   .captured = (uint32_t)packet->payload_captured,
+                                   .fin = (packet->flags & PACKET_FIN) != 0};
+    uint32_t end = segment.start + segment.length + (segment.fin ? 1 : 0);
+    bool kept_fin = segment.fin && !(own->flags & FLOW_SIDE_FIN) && !sequence_before(own->highest, end);
+    if (stream_has(own, segment.start, segment.length) &&
+        (!segment.fin || (own->flags & FLOW_SIDE_FIN) || kept_fin)) {
+        flow_take_repetition(flow, side, packet, &segment, sink, now_us);
+        return;
+    }
+    if (sequence_before(segment.start, own->highest)) {
+        if (sequence_before(segment.start, own->next) && own->pieces == NULL) {
+            own->repeated_after +=
+                sequence_before(own->acked, own->next) ? 1 : 0; /* repeated with more behind it */
+        } else {
+            side_take_late(own, packet, now_us);
+        }
+    }
+    if (sequence_before(own->next, segment.start) && own->hole_us == 0 &&
+        !sequence_before(segment.start, own->highest)) {
+        own->hole_us = now_us;
+    }
+    own->segments += segment.length > 0 ? 1 : 0;
+    own->last_start = segment.start;
+    own->last_length = segment.length;
+    own->last_hash = hash_start(packet);
+    uint16_t size = least16(segment.length);
+    const struct flow_side *other = flow_side_of(flow, side_other(side));
+    size = other->mss != 0 && size > other->mss ? other->mss : size;
+    own->biggest_sent = size > own->biggest_sent ? size : own->biggest_sent;
+    if (sequence_before(own->highest, end)) {
+        own->highest = end;
+        if (sequence_before(own->acked, end)) {
+            own->unacked_since_us = own->unacked_since_us == 0 ? now_us : own->unacked_since_us;
+            side_start_timing(own, end, size, now_us);
+        }
+    }
+    segment.wait_for = (packet->flags & PACKET_ACK) ? packet->acknowledgement : 0;
+    if (!(packet->flags & PACKET_ACK) || (other->flags & FLOW_SIDE_BEGUN) == 0 ||
+        sequence_before(other->acked, segment.wait_for)) {
+        segment.wait_for = other->next; /* what it acknowledges is not believable: wait for nothing */
+    }
+    if (segment.captured < segment.length) {
+        own->flags |= FLOW_SIDE_GAP;
+    }
+    stream_take(flow, side, &segment, sink, now_us);
+}
+
+/* Neither octets nor FIN: where the side stands. */
+static void flow_take_position(struct flow *flow, enum side side, uint32_t sequence,
+                               const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    if (sequence == own->next) {
+        own->clean_us = now_us;
+        sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);
+    } else if (sequence_before(own->next, sequence)) {
+        if (sequence_before(own->shown, sequence)) {
+            own->shown = sequence;
+        }
+        if (own->hole_us == 0) {
+            own->hole_us = now_us;
+        }
+        sink->event(sink->context, FLOW_EVENT_SHOWN, side, now_us);
+    }
+}
+
+static bool sequence_is_near(const struct flow_side *own, uint32_t sequence)
+{
+    uint32_t ahead = sequence - own->next;
+    return ahead < FLOW_SPAN_OCTETS || own->next - sequence < FLOW_SPAN_OCTETS;
+}
+
+static bool is_keepalive(const struct flow_side *own, const struct packet *packet)
+{
+    return packet->payload_length <= KEEPALIVE_OCTETS && !(packet->flags & PACKET_FIN) &&
+           packet->sequence + 1 == own->next && own->next == own->highest &&
+           !sequence_before(own->acked, own->highest);
+}
+
+static void flow_note_sender(struct flow_side *own, struct flow_side *other, const struct packet *packet,
+                             uint64_t now_us)
+{
+    own->flags |= FLOW_SIDE_SEEN | (packet->fragmented ? (uint32_t)FLOW_SIDE_FRAGMENTED : 0u);
+    own->last_us = now_us;
+    if (own->ttl_low == 0 || packet->ttl < own->ttl_low) {
+        own->ttl_low = packet->ttl;
+    }
+    if (packet->ttl > own->ttl_high) {
+        own->ttl_high = packet->ttl;
+    }
+    other->unanswered = 0;
+}
+
+static void flow_settle_state(struct flow *flow, enum side side, const struct packet *packet,
+                              const struct flow_sink *sink, uint64_t now_us)
+{
+    if (flow->state == FLOW_SYN_SEEN) { /* the SYN-ACK passed unseen, or by another way */
+        flow->state = FLOW_SYN_ACK_SEEN;
+        flow_connect(flow, sink, now_us);
+    }
+    const struct flow_side *server = flow_side_of(flow, SIDE_SERVER);
+    if (flow->state == FLOW_SYN_ACK_SEEN && side == SIDE_CLIENT && (packet->flags & PACKET_ACK) &&
+        (!(server->flags & FLOW_SIDE_SYN) || !sequence_before(packet->acknowledgement, server->first))) {
+        flow->state = FLOW_ESTABLISHED;
+        sink->event(sink->context, FLOW_EVENT_ESTABLISHED, SIDE_CLIENT, now_us);
+    }
+    const uint32_t both = flow_side_of(flow, SIDE_CLIENT)->flags & server->flags;
+    if (flow->state != FLOW_CLOSED && (both & FLOW_SIDE_FIN) && (both & FLOW_SIDE_FIN_ACKED)) {
+        flow->state = FLOW_CLOSED;
+    }
+}
+
+enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct packet *packet,
+                                 const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    struct flow_side *other = flow_side_of(flow, side_other(side));
+    if (flow_is_copy(own, packet, now_us)) {
+        own->flags |= FLOW_SIDE_TWINS;
+        return FLOW_COPY;
+    }
+    if (packet->flags & PACKET_RST) {
+        return flow_on_reset(flow, side, packet, sink, now_us);
+    }
+    if (packet->flags & PACKET_SYN) {
+        enum flow_verdict verdict = flow_on_syn(flow, side, packet, sink, now_us);
+        if (verdict == FLOW_TAKEN) {
+            flow_note_sender(own, other, packet, now_us);
+        }
+        return verdict;
+    }
+    if ((own->flags & FLOW_SIDE_BEGUN) && !sequence_is_near(own, packet->sequence)) {
+        return FLOW_STRAY;
+    }
+    uint32_t window_edge = other->acked;
+    if (!(own->flags & FLOW_SIDE_BEGUN)) {
+        side_begin(own, packet->sequence);
+    } else if (!(own->flags & FLOW_SIDE_SEEN) && sequence_before(own->next, packet->sequence)) {
+        side_begin(own, packet->sequence); /* what it sent before was before our time */
+    }
+    if ((packet->flags & PACKET_ACK) && !flow_acknowledge(flow, side, packet, sink, now_us)) {
+        return FLOW_STRAY;
+    }
+    flow_note_sender(own, other, packet, now_us);
+    flow_settle_state(flow, side, packet, sink, now_us);
+    if ((packet->flags & PACKET_ACK) && !sequence_before(packet->acknowledgement, window_edge)) {
+        flow_take_window(flow, side, packet, sink, now_us);
+    }
+    if (is_keepalive(own, packet)) {
+        own->keepalives++;
+        own->unanswered++;
+        own->clean_us = now_us;
+        sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);
+    } else if (packet->payload_length > 0 || (packet->flags & PACKET_FIN)) {
+        if ((own->flags & FLOW_SIDE_RESET) && packet->payload_length > 0 &&
+            !sequence_before(packet->sequence, own->reset_sequence)) {
+            own->flags |= FLOW_SIDE_RESET_BELIED;
+        }
+        flow_take_segment(flow, side, packet, sink, now_us);
+        flow_settle_state(flow, side, packet, sink, now_us);
+    } else {
+        flow_take_position(flow, side, packet->sequence, sink, now_us);
+    }
+    if (packet->has_ip_id) {
+        own->ip_id = packet->ip_id;
+    }
+    return FLOW_TAKEN;
+}
+
+uint64_t flow_deadline_us(const struct flow *flow)
+{
+    uint64_t deadline_us = NEVER_US;
+    for (unsigned i = 0; i < SIDE_PAIR; i++) {
+        if (flow->sides[i].gap_us != 0 && flow->sides[i].gap_us + FLOW_GRACE_US < deadline_us) {
+            deadline_us = flow->sides[i].gap_us + FLOW_GRACE_US;
+        }
+    }
+    return deadline_us;
+}
+
+void flow_on_deadline(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
+{
+    for (unsigned i = 0; i < SIDE_PAIR; i++) {
+        const struct flow_side *own = &flow->sides[i];
+        if (own->gap_us != 0 && now_us - own->gap_us >= FLOW_GRACE_US) {
+            stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
+        }
+    }
+}
+
+void flow_finish(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
+{
+    for (unsigned round = 0; round < 2;
+         round++) { /* what one side let go may have been waited for by the other */
+        for (unsigned i = 0; i < SIDE_PAIR; i++) {
+            const struct flow_side *own = &flow->sides[i];
+            if ((own->flags & FLOW_SIDE_BEGUN) && sequence_before(own->next, own->acked)) {
+                stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
+            }
+        }
+    }
+}
+
+uint32_t flow_missing_octets(const struct flow *flow, enum side side)
+{
+    const struct flow_side *own = &flow->sides[side_index(side)];
+    if (!(own->flags & FLOW_SIDE_SEEN)) {
+        return 0;
+    }
+    uint32_t end = sequence_before(own->highest, own->shown) ? own->shown : own->highest;
+    uint32_t at = own->next, missing = 0;
+    for (const struct flow_piece *piece = own->pieces; piece != NULL && sequence_before(at, end);
+         piece = piece->next) {
+        if (sequence_before(at, piece->start)) {
+            missing += piece->start - at;
+            at = piece->start;
+        }
+        uint32_t behind = piece->start + piece->length + (piece->fin ? 1 : 0);
+        at = sequence_before(at, behind) ? behind : at;
+    }
+    return sequence_before(at, end) ? missing + (end - at) : missing;
+}
+
+uint32_t flow_unacked_octets(const struct flow *flow, enum side side)
+{
+    const struct flow_side *own = &flow->sides[side_index(side)];
+    return sequence_before(own->acked, own->highest) ? own->highest - own->acked : 0;
+}
+
+bool flow_only_big_lost(const struct flow *flow, enum side side)
+{
+    const struct flow_side *own = &flow->sides[side_index(side)];
+    const struct flow_side *other = &flow->sides[side_index(side_other(side))];
+    if (own->repeats < 2 || own->repeated_least < BIG_SEGMENT_OCTETS || own->biggest_delivered == 0 ||
+        own->repeated_least <= own->biggest_delivered) {
+        return false;
+    }
+    return own->echoes > 0 ||
+           (own->unacked_since_us != 0 && other->last_us >= own->unacked_since_us + HEARD_US);
+}
+
+int flow_reset_fits(const struct flow_side *side)
+{
+    if (side->flags & FLOW_SIDE_RESET_BELIED) {
+        return -1;
+    }
+    if (!(side->flags & FLOW_SIDE_RESET) || side->ttl_low == 0 || side->reset_ttl == 0) {
+        return 0;
+    }
+    if (side->reset_ttl >= side->ttl_low && side->reset_ttl <= side->ttl_high) {
+        return 1;
+    }
+    return side->ttl_low == side->ttl_high ? -1 : 0;
+}
+
+bool flow_one_way(const struct flow *flow, enum side side)
+{
+    const struct flow_side *own = &flow->sides[side_index(side)];
+    const struct flow_side *other = &flow->sides[side_index(side_other(side))];
+    return !(own->flags & FLOW_SIDE_SEEN) && (other->flags & FLOW_SIDE_SEEN) && flow->connected;
+}

@@ -1,0 +1,195 @@
+/* flow - one TCP connection seen from a point in its middle. The stream is followed, not rebuilt: octets in order go
+ * straight on; only what comes before its time is kept, within bounds. What the packets tell about the two legs is
+ * collected on the way.
+ *
+ * Words:   "its" octets are those a side sent. A side's leg lies between it and us: whether its octets reached us is
+ *          that leg's doing, whether what we saw going to it was acknowledged too.
+ * Order:   a segment that acknowledges octets of the other side which have not been seen waits for them up to
+ *          FLOW_GRACE_US (captures reorder); what does not come by then passed unseen: an observer's gap, never a loss
+ *          in the network. A hole that nobody acknowledged is waited for without end.
+ * Split:   (Jaiswal et al., "Measurement and classification of out-of-sequence packets", 2003) a repetition of what was
+ *          seen here was lost after us, or its acknowledgement was; a late segment that fills a hole was lost before
+ *          us, unless it comes too soon for a repetition: then it was only reordered. The same packet seen twice is
+ *          the capture's or the network's doing.
+ *
+ * Owns:    pieces out of order: FLOW_PIECES ranges per direction, FLOW_KEPT_OCTETS octets of them, and in all flows
+ *          together what the caller's budget allows. What cannot be kept is passed over (skipped) when its turn comes.
+ * Threads: none. Time: the caller's monotonic microseconds, never decreasing. */
+#ifndef SMTPWITNESS_CORE_TCP_FLOW_H
+#define SMTPWITNESS_CORE_TCP_FLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/address.h"
+#include "core/base/side.h"
+#include "core/tcp/packet.h"
+
+#define FLOW_PIECES        64         /* more holes at once than a window of loss leaves */
+#define FLOW_KEPT_OCTETS   65536      /* an unscaled window */
+#define FLOW_GRACE_US      200000     /* longer than captures and multi-queue cards reorder */
+#define FLOW_REORDERED_US  3000       /* sooner than this no repetition comes (Wireshark's bound) */
+#define FLOW_TWIN_US       1000000    /* the same packet with the same IP ID within this is a copy */
+#define FLOW_TWIN_BLIND_US 2000       /* ... without an IP ID to tell */
+#define FLOW_TWINS         4          /* packets of a side remembered to know copies by */
+#define FLOW_SPAN_OCTETS   (1u << 26) /* segments further off than this do not belong to the stream */
+
+enum flow_state {
+    FLOW_NEW = 0,
+    FLOW_SYN_SEEN,
+    FLOW_SYN_ACK_SEEN, /* the server answered; the client's acknowledgement is due */
+    FLOW_ESTABLISHED,
+    FLOW_CLOSED, /* reset, refused, or both sides said FIN and it was acknowledged */
+};
+
+enum flow_side_flag {
+    FLOW_SIDE_SEEN = 1u << 0,  /* a packet of this side was seen */
+    FLOW_SIDE_BEGUN = 1u << 1, /* `next` is known */
+    FLOW_SIDE_SYN = 1u << 2,   /* its SYN was seen */
+    FLOW_SIDE_FIN = 1u << 3,   /* its FIN came in order */
+    FLOW_SIDE_FIN_ACKED = 1u << 4,
+    FLOW_SIDE_RESET = 1u << 5,        /* a valid RST bore its address */
+    FLOW_SIDE_RESET_STRAY = 1u << 6,  /* an RST outside the window, ignored */
+    FLOW_SIDE_RESET_BELIED = 1u << 7, /* it went on sending after the RST: the RST was not its own */
+    FLOW_SIDE_WINDOW_ZERO = 1u << 8,
+    FLOW_SIDE_GAP = 1u << 9, /* octets of it were acknowledged that never came by here, or were cut */
+    FLOW_SIDE_LOST_BEFORE = 1u << 10,
+    FLOW_SIDE_LOST_AFTER = 1u << 11,
+    FLOW_SIDE_REORDERED = 1u << 12,
+    FLOW_SIDE_TWINS = 1u << 13,   /* copies of the same packet */
+    FLOW_SIDE_DIFFERS = 1u << 14, /* a repetition with other octets than before */
+    FLOW_SIDE_TIMING = 1u << 15,
+    FLOW_SIDE_SACKS = 1u << 16,      /* it sent SACK blocks */
+    FLOW_SIDE_SCALES = 1u << 17,     /* its SYN offered window scaling */
+    FLOW_SIDE_UNKEPT = 1u << 18,     /* pieces out of order exceeded the bounds */
+    FLOW_SIDE_FRAGMENTED = 1u << 19, /* IP fragments */
+    FLOW_SIDE_SYN_REPEATED = 1u << 20,
+    FLOW_SIDE_SYN_REPEATED_LATE =
+        1u << 21, /* SYN-ACK again although the client's acknowledgement had passed here */
+};
+
+struct flow_piece;
+
+/* What a side sent, and how the other side acknowledged it. */
+struct flow_side {
+    uint64_t last_us;     /* its latest packet */
+    uint64_t progress_us; /* its latest new octets, in order */
+    uint64_t clean_us; /* its latest packet whose sequence number showed that nothing of it is missing here */
+    uint64_t hole_us;  /* a hole stands since; 0 = none */
+    uint64_t gap_us;   /* acknowledged and unseen since; 0 = nothing */
+    uint64_t unacked_since_us; /* its oldest unacknowledged octet passed; 0 = all acknowledged */
+    uint64_t timed_us;         /* the segment whose round trip is measured */
+    struct flow_piece *pieces; /* by sequence number */
+    uint32_t flags;            /* enum flow_side_flag */
+    uint32_t first;            /* sequence number of its first octet, when its SYN was seen */
+    uint32_t next;             /* next octet due here, in order */
+    uint32_t highest;          /* end of the highest segment seen */
+    uint32_t shown;            /* highest sequence number it has shown, segments or not */
+    uint32_t acked;            /* acknowledged by the other side */
+    uint32_t window;           /* its last advertised window, scaled where known */
+    uint32_t window_most;      /* the largest since the handshake */
+    uint32_t kept_octets;
+    uint32_t timed_end;
+    uint32_t rtt_us, rtt_least_us; /* from here to the OTHER side and back: its octets acknowledged */
+    uint32_t last_start, last_length, last_hash; /* of its last segment: to know a changed repetition */
+    uint32_t fin_sequence;
+    uint32_t reset_sequence;
+    uint32_t segments;        /* with octets */
+    uint32_t repeated_after;  /* seen before: lost after us */
+    uint32_t repeated_before; /* filled a hole: lost before us */
+    uint32_t duplicate_acks;  /* sent by this side */
+    uint32_t keepalives;      /* keepalives and zero-window probes of this side */
+    uint16_t repeats;         /* repetitions since the last progress of `acked` */
+    uint16_t unanswered;      /* keepalives and probes of this side since the other's last packet */
+    uint16_t mss;             /* announced by this side */
+    uint16_t biggest_sent, biggest_delivered, timed_size; /* sizes of segments */
+    uint16_t repeated_least; /* of what is repeated since the last progress of `acked` */
+    uint16_t echoes; /* duplicate acknowledgements and SACKs since then: something else gets through */
+    uint16_t ip_id;
+    uint16_t pieces_count;
+    uint8_t scale;
+    uint8_t ttl_low, ttl_high; /* of its packets, 0 = none yet; RSTs do not count */
+    uint8_t reset_ttl;
+    uint8_t syn_count;
+    uint8_t twin_next;
+    uint16_t reset_ip_id;
+    struct {
+        uint32_t hash, at_us;
+    } twins[FLOW_TWINS];
+};
+
+enum flow_event {
+    FLOW_EVENT_CONNECTED,   /* the server answered the SYN */
+    FLOW_EVENT_ESTABLISHED, /* and the client that */
+    FLOW_EVENT_FIN,         /* of `side`, in order */
+    FLOW_EVENT_RESET,
+    FLOW_EVENT_REFUSED, /* RST to the SYN */
+    FLOW_EVENT_WINDOW_CLOSED,
+    FLOW_EVENT_WINDOW_OPENED,
+    FLOW_EVENT_STUCK, /* what was sent towards the other side had to be repeated */
+    FLOW_EVENT_FREED, /* and has got through */
+    FLOW_EVENT_GAP,   /* octets of `side` passed unseen */
+    FLOW_EVENT_CLEAN, /* `side` sent a packet that shows that nothing of it is missing */
+    FLOW_EVENT_SHOWN, /* `side` showed that octets of it are missing */
+};
+
+/* Where a flow's events go. Spans are borrowed during the call. */
+struct flow_sink {
+    void *context;
+    void (*octets)(void *context, enum side side, const uint8_t *octets, size_t length, uint64_t now_us);
+    void (*skipped)(void *context, enum side side, uint64_t length, uint64_t now_us);
+    void (*event)(void *context, enum flow_event event, enum side side, uint64_t now_us);
+    size_t *budget_octets; /* what all flows together may still keep; may be NULL */
+};
+
+struct flow {
+    struct flow_side sides[SIDE_PAIR];
+    enum flow_state state;
+    bool midstream;   /* picked up without its SYN */
+    bool connected;   /* octets may go on */
+    bool delivering;  /* private */
+    bool syn_pending; /* a new SYN on a live connection: believed when it is answered */
+    uint32_t pending_sequence;
+    uint64_t pending_us;
+    uint8_t pending_scale, pending_options;
+    uint16_t pending_mss;
+};
+
+/* A new flow. A midstream one has no SYN: its streams begin with the first segments seen. */
+void flow_init(struct flow *flow, bool midstream);
+void flow_clear(struct flow *flow, size_t *budget_octets);
+
+enum flow_verdict {
+    FLOW_TAKEN = 0,
+    FLOW_COPY,  /* the same packet again */
+    FLOW_STRAY, /* does not belong to these streams */
+    FLOW_RESTART, /* a new connection on the same addresses and ports: finish this one, feed the packet to a new flow */
+};
+
+/* A packet of `side`, of kind PACKET_TCP. */
+enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct packet *packet,
+                                 const struct flow_sink *sink, uint64_t now_us);
+
+/* When flow_on_deadline() is due; UINT64_MAX = not before the next packet. */
+uint64_t flow_deadline_us(const struct flow *flow);
+void flow_on_deadline(struct flow *flow, const struct flow_sink *sink, uint64_t now_us);
+
+/* Nothing more will come: gives up waiting and lets go what is kept behind acknowledged gaps. */
+void flow_finish(struct flow *flow, const struct flow_sink *sink, uint64_t now_us);
+
+/* Octets of `side` that it has shown to have sent and that are missing here, not acknowledged by anybody. */
+uint32_t flow_missing_octets(const struct flow *flow, enum side side);
+uint32_t flow_unacked_octets(const struct flow *flow, enum side side);
+
+/* The repeated octets of `side` are big segments only; nothing as big was ever acknowledged, and the other side is
+ * heard meanwhile. */
+bool flow_only_big_lost(const struct flow *flow, enum side side);
+
+/* Is the TTL of the RST that bears this side's address one of its own? 1 yes, -1 no, 0 cannot be told. */
+int flow_reset_fits(const struct flow_side *side);
+
+/* One direction alone was seen though both spoke. `side`: the unseen one. */
+bool flow_one_way(const struct flow *flow, enum side side);
+
+#endif
