@@ -152,6 +152,22 @@ static enum limiter_answer limiter_judge(const struct limiter *limiter, const st
     return judgement.answer;
 }
 
+static void name_what_the_first_waits_for(const struct limiter *limiter, const struct limiter_row *row,
+                                          struct limiter_counts *counts)
+{
+    const struct limiter_hold *hold = &row->first->hold;
+    if (hold->per_source_count != 0 && row->concurrent >= hold->per_source_count) {
+        counts->met = LIMITER_LIMIT_PER_SOURCE;
+        counts->limit = hold->per_source_count;
+    } else if (hold->total_count != 0 && limiter->total >= hold->total_count) {
+        counts->met = LIMITER_LIMIT_TOTAL;
+        counts->limit = hold->total_count;
+    } else {
+        counts->met = LIMITER_LIMIT_PERCENT;
+        counts->limit = limiter_percent_allows(hold->percent_of_count, hold->percent, limiter->total);
+    }
+}
+
 static void total_open(struct limiter *limiter, struct limiter_ticket *ticket)
 {
     ticket->counted_total = true;
@@ -228,6 +244,7 @@ enum limiter_answer limiter_admit(struct limiter *limiter, const struct policy_s
     answer = limiter_judge(limiter, row, limits, counts);
     if (answer == LIMITER_ADMIT && row->first != NULL && limits->over_limit == POLICY_HOLD) {
         answer = LIMITER_HOLD; /* no overtaking */
+        name_what_the_first_waits_for(limiter, row, counts);
     }
     switch (answer) {
     case LIMITER_ADMIT:

@@ -87,7 +87,8 @@ void limiter_destroy(struct limiter *limiter); /* accepts NULL */
 
 /* Asks for a place. On ADMIT the ticket counts until limiter_release(). On REFUSE and HOLD nothing is counted
  * (but the rate); `counts` is filled in every case, and says what a report-only limit would have done.
- * With waiters queued before it a newcomer of the same row is put on HOLD too: no overtaking. */
+ * With waiters queued before it a newcomer of the same row is put on HOLD too, and `met` names the limit they wait
+ * for: no overtaking. */
 enum limiter_answer limiter_admit(struct limiter *limiter, const struct policy_settings *settings,
                                   const struct address *client, const struct address *server, uint64_t now_us,
                                   struct limiter_ticket *ticket, struct limiter_counts *counts) MUST_CHECK;

@@ -791,6 +791,80 @@ static void reload_reaches_every_row(void **state)
     limiter_destroy(limiter);
 }
 
+/* Two addresses of one /64, one of them with a higher limit of its own: still one row, and no overtaking. */
+static void a_newcomer_does_not_overtake_its_row(void **state)
+{
+    (void)state;
+    struct limiter *limiter = limiter_make(16);
+    struct policy_settings settings = settings_per_source(1, POLICY_ENFORCE, POLICY_HOLD);
+    struct network network;
+    assert_true(network_parse(&network, "2001:db8::5"));
+    struct policy_override generous = {.name = "generous", .networks = &network, .network_count = 1};
+    generous.limits = settings.limits;
+    generous.limits.per_source_count = 5;
+    settings.sources = &generous;
+    settings.source_count = 1;
+    struct address plain = address_of("2001:db8::1", 1), favoured = address_of("2001:db8::5", 1);
+    struct limiter_ticket tickets[2], ticket;
+    struct limiter_counts counts;
+    struct held held;
+    unsigned clock = 0;
+    assert_int_equal(admit_at(limiter, &settings, plain, 1, &tickets[0], &counts), LIMITER_ADMIT);
+    assert_int_equal(admit_at(limiter, &settings, favoured, 1, &tickets[1], &counts), LIMITER_ADMIT);
+    held_init(&held, limiter, 1, &clock);
+    held.waiter.client = plain;
+    assert_int_equal(admit_at(limiter, &settings, plain, 1, &ticket, &counts), LIMITER_HOLD);
+    assert_false(limiter_wait(limiter, &settings, &held.waiter, 1));
+    assert_int_equal(admit_at(limiter, &settings, favoured, 1, &ticket, &counts), LIMITER_HOLD);
+    assert_int_equal(counts.met, LIMITER_LIMIT_PER_SOURCE); /* what the one before it waits for */
+    assert_int_equal(counts.limit, 1);
+    limiter_leave(limiter, &held.waiter, 1);
+    assert_int_equal(admit_at(limiter, &settings, favoured, 1, &ticket, &counts), LIMITER_ADMIT);
+    limiter_release(limiter, &ticket, 1);
+    limiter_release(limiter, &tickets[0], 1);
+    limiter_release(limiter, &tickets[1], 1);
+    assert_nothing_open(limiter);
+    limiter_destroy(limiter);
+}
+
+/* More rows wait for the percentage than one walk looks at: a source's own slot still goes to its own waiter. */
+static void a_slot_of_its_own_is_not_lost_behind_a_long_walk(void **state)
+{
+    (void)state;
+    enum { OTHERS = LIMITER_WALK_ROWS + 6, OWN = 0x10000 };
+    struct limiter *limiter = limiter_make(OTHERS + 1);
+    struct policy_settings settings = settings_per_source(1, POLICY_ENFORCE, POLICY_HOLD);
+    struct network network;
+    assert_true(network_parse(&network, "10.0.0.0/16"));
+    struct policy_override by_percent = {.name = "by-percent", .networks = &network, .network_count = 1};
+    by_percent.limits = (struct policy_limits){.total_count = 2,
+                                               .percent_of_remaining = 50,
+                                               .percent_action = POLICY_ENFORCE,
+                                               .over_limit = POLICY_HOLD};
+    settings.sources = &by_percent;
+    settings.source_count = 1;
+    struct limiter_ticket tickets[OTHERS], own_ticket;
+    struct limiter_counts counts;
+    static struct held others[OTHERS];
+    struct held own;
+    unsigned clock = 0;
+    for (uint32_t i = 0; i < OTHERS; i++) {
+        assert_int_equal(admit(limiter, &settings, i, &tickets[i], &counts), LIMITER_ADMIT);
+        hold(&others[i], limiter, &settings, i, &clock);
+    }
+    assert_int_equal(admit(limiter, &settings, OWN, &own_ticket, &counts), LIMITER_ADMIT);
+    hold(&own, limiter, &settings, OWN, &clock);
+    limiter_release(limiter, &own_ticket, SECOND_US);
+    assert_int_equal(own.woken, 1);
+    take_and_release(&own);
+    for (uint32_t i = 0; i < OTHERS; i++) {
+        limiter_leave(limiter, &others[i].waiter, SECOND_US);
+        limiter_release(limiter, &tickets[i], SECOND_US);
+    }
+    assert_nothing_open(limiter);
+    limiter_destroy(limiter);
+}
+
 /* -- inside wake() -------------------------------------------------------------------------------------------- */
 
 static void leave_other(struct held *held)
@@ -851,6 +925,39 @@ static void a_chain_of_wakes_does_not_recurse(void **state)
     free(held);
 }
 
+/* Granted, and gone before its wake() was called. */
+static struct limiter_ticket released_inside_wake;
+
+static void release_then_leave(struct held *held)
+{
+    limiter_release(held->limiter, &released_inside_wake, SECOND_US); /* grants the other */
+    limiter_leave(held->limiter, &held->other->waiter, SECOND_US);
+}
+
+static void leaving_between_grant_and_wake(void **state)
+{
+    (void)state;
+    struct limiter *limiter = limiter_make(16);
+    struct policy_settings settings = settings_per_source(1, POLICY_ENFORCE, POLICY_HOLD);
+    struct limiter_ticket ticket;
+    struct limiter_counts counts;
+    struct held held[2];
+    unsigned clock = 0;
+    assert_int_equal(admit(limiter, &settings, 1, &ticket, &counts), LIMITER_ADMIT);
+    assert_int_equal(admit(limiter, &settings, 2, &released_inside_wake, &counts), LIMITER_ADMIT);
+    hold(&held[0], limiter, &settings, 1, &clock);
+    hold(&held[1], limiter, &settings, 2, &clock);
+    held[0].then = release_then_leave;
+    held[0].other = &held[1];
+    limiter_release(limiter, &ticket, SECOND_US);
+    assert_int_equal(held[0].woken, 1);
+    assert_int_equal(held[1].woken, 0);
+    take_and_release(&held[0]);
+    assert_int_equal(clock, 1);
+    assert_nothing_open(limiter);
+    limiter_destroy(limiter);
+}
+
 /* -- the table ------------------------------------------------------------------------------------------------ */
 
 static void the_longest_idle_row_goes_and_never_one_in_use(void **state)
@@ -901,6 +1008,36 @@ static void the_longest_idle_row_goes_and_never_one_in_use(void **state)
     assert_int_equal(counts.concurrent, 2); /* 3 was in use all the time */
     limiter_release(limiter, &extra, SECOND_US);
     limiter_release(limiter, &tickets[3], SECOND_US);
+    assert_nothing_open(limiter);
+    limiter_destroy(limiter);
+}
+
+static void a_refused_source_is_remembered_longest(void **state)
+{
+    (void)state;
+    struct limiter *limiter = limiter_make(3);
+    struct policy_settings settings = settings_total(2, POLICY_ENFORCE, POLICY_REFUSE);
+    struct limiter_ticket open, gone, stale;
+    struct limiter_counts counts;
+    assert_int_equal(admit(limiter, &settings, 1, &open, &counts), LIMITER_ADMIT);
+    for (uint32_t source = 2; source <= 3; source++) { /* idle: 2, then 3 */
+        assert_int_equal(admit(limiter, &settings, source, &gone, &counts), LIMITER_ADMIT);
+        stale = gone;
+        limiter_release(limiter, &gone, SECOND_US);
+    }
+    settings.limits.total_count = 1;
+    assert_int_equal(admit(limiter, &settings, 2, &gone, &counts),
+                     LIMITER_REFUSE); /* now 3 is idle longest */
+    settings.limits.total_count = 0;
+    assert_int_equal(admit(limiter, &settings, 4, &gone, &counts), LIMITER_ADMIT); /* in the place of 3 */
+    limiter_count(limiter, &stale, &counts); /* the ticket of 3 says nothing about 4 */
+    assert_int_equal(counts.concurrent, 0);
+    assert_int_equal(counts.total, 2);
+    limiter_release(limiter, &gone, SECOND_US);
+    assert_int_equal(admit(limiter, &settings, 2, &gone, &counts), LIMITER_ADMIT);
+    assert_int_equal(counts.rate, 3);
+    limiter_release(limiter, &gone, SECOND_US);
+    limiter_release(limiter, &open, SECOND_US);
     assert_nothing_open(limiter);
     limiter_destroy(limiter);
 }
@@ -1456,9 +1593,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(held_by_percentage_until_others_leave),
         cmocka_unit_test(a_raised_limit_lets_waiters_in),
         cmocka_unit_test(reload_reaches_every_row),
+        cmocka_unit_test(a_newcomer_does_not_overtake_its_row),
+        cmocka_unit_test(a_slot_of_its_own_is_not_lost_behind_a_long_walk),
         cmocka_unit_test(wake_may_leave_itself_and_others),
+        cmocka_unit_test(leaving_between_grant_and_wake),
         cmocka_unit_test(a_chain_of_wakes_does_not_recurse),
         cmocka_unit_test(the_longest_idle_row_goes_and_never_one_in_use),
+        cmocka_unit_test(a_refused_source_is_remembered_longest),
         cmocka_unit_test(a_row_with_waiters_is_not_evicted),
         cmocka_unit_test(a_million_sources_fit_the_documented_bound),
         cmocka_unit_test(create_and_destroy_at_the_edges),
