@@ -166,8 +166,11 @@ static void client_take_line(struct dialogue *dialogue, const struct line_view *
 static size_t client_consume_line(struct dialogue *dialogue, const uint8_t *octets, size_t length)
 {
     const uint8_t *next = octets;
-    size_t left = length;
     struct line_view view;
+    const uint8_t *lost_end = client_line(dialogue)->skipping ? memchr(octets, '\n', length) : NULL;
+    if (lost_end != NULL) /* what follows may be no line: the caller looks at its first octet */
+        length = (size_t)(lost_end - octets) + 1;
+    size_t left = length;
     if (line_next(client_line(dialogue), &next, &left, &view))
         client_take_line(dialogue, &view);
     else if (client_line(dialogue)->total > COMMAND_OCTETS && dialogue->mode != DIALOGUE_BODY)
@@ -240,13 +243,13 @@ static size_t client_consume_proxy(struct dialogue *dialogue, const uint8_t *oct
 /* A ClientHello where it may stand: behind STARTTLS before its 220, or as the first octets of all. */
 static bool client_starts_tls(const struct dialogue *dialogue, uint8_t octet)
 {
-    if (octet != TLS_HANDSHAKE || dialogue->mode != DIALOGUE_COMMANDS ||
-        line_is_open(&dialogue->lines[side_index(SIDE_CLIENT)]))
+    const struct line *line = &dialogue->lines[side_index(SIDE_CLIENT)];
+    if (octet != TLS_HANDSHAKE || dialogue->mode != DIALOGUE_COMMANDS || line_is_open(line) || line->skipping)
         return false;
     if (queue_newest(dialogue) == VERB_STARTTLS)
         return true;
-    return !state_has(dialogue, STATE_REPLY_SEEN) && queue_head(dialogue) == VERB_GREETING &&
-           dialogue->run_count == 1 && queue_newest(dialogue) == VERB_GREETING;
+    return !state_has(dialogue, STATE_REPLY_SEEN) && dialogue->run_count == 1 &&
+           queue_newest(dialogue) == VERB_GREETING && (dialogue->flags & DIALOGUE_EARLY_TALK) == 0;
 }
 
 size_t client_consume(struct dialogue *dialogue, const uint8_t *octets, size_t length)

@@ -14,7 +14,7 @@
  *   ? key=value ...                must hold here, however the octets were cut
  *   ?w key=value ...               must hold here when nothing was cut
  *
- * Owns:    the steps and their octets, until transcript_free().
+ * Owns:    nothing but itself: some 400 kB, for the heap or static memory.
  * Bounds:  TRANSCRIPT_STEPS steps, TRANSCRIPT_OCTETS octets in all. */
 #ifndef SMTPWITNESS_TESTS_TRANSCRIPTS_TRANSCRIPT_H
 #define SMTPWITNESS_TESTS_TRANSCRIPTS_TRANSCRIPT_H
@@ -52,9 +52,9 @@ struct transcript {
     bool unconnected;
     struct transcript_step steps[TRANSCRIPT_STEPS];
     size_t step_count;
-    uint8_t *octets;
     size_t octet_count;
     char error[100];
+    uint8_t octets[TRANSCRIPT_OCTETS];
 };
 
 static bool transcript_put(struct transcript *transcript, uint8_t octet)
@@ -249,10 +249,10 @@ static bool transcript_take_line(struct transcript *transcript, const char *text
 /* False: `error` says which line is none. A NUL in `text` ends its line. */
 static bool transcript_parse(struct transcript *transcript, const char *text, size_t length)
 {
-    memset(transcript, 0, sizeof *transcript);
-    transcript->octets = malloc(TRANSCRIPT_OCTETS);
-    if (transcript->octets == NULL)
-        return false;
+    transcript->options = (struct dialogue_options){0};
+    transcript->unconnected = false;
+    transcript->step_count = transcript->octet_count = 0;
+    transcript->error[0] = 0;
     unsigned number = 0;
     while (length > 0) {
         number++;
@@ -271,12 +271,6 @@ static bool transcript_parse(struct transcript *transcript, const char *text, si
         length -= end == NULL ? taken : taken + 1;
     }
     return true;
-}
-
-static void transcript_free(struct transcript *transcript)
-{
-    free(transcript->octets);
-    transcript->octets = NULL;
 }
 
 #endif

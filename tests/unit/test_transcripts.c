@@ -330,7 +330,6 @@ static void test_transcripts(void **state)
                 print_error("%s: %s\n", entries[i]->d_name, transcript->error);
                 failures++;
             }
-            transcript_free(transcript);
             free(text);
         }
         free(entries[i]);
