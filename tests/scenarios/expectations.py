@@ -135,9 +135,9 @@ def client_differences(wanted, session):
         found.append(f"step '{session['step']}': {session['failed']}" if not session["ok"] else "the script went through, unexpectedly")
     if "ended" in wanted and session["ended"] not in ([wanted["ended"]] if isinstance(wanted["ended"], str) else wanted["ended"]):
         found.append(f"expected the connection to end by {wanted['ended']}, got {session['ended']}")
-    if "saw" in wanted and not re.search(wanted["saw"], text):
+    if "saw" in wanted and not re.search(wanted["saw"], text, re.MULTILINE):
         found.append(f"expected to see '{wanted['saw']}'")
-    if "not-saw" in wanted and re.search(wanted["not-saw"], text):
+    if "not-saw" in wanted and re.search(wanted["not-saw"], text, re.MULTILINE):
         found.append(f"expected not to see '{wanted['not-saw']}'")
     if "failed" in wanted and not re.search(wanted["failed"], session["failed"] or ""):
         found.append(f"expected to fail by '{wanted['failed']}', got '{session['failed']}'")

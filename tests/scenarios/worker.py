@@ -481,7 +481,7 @@ class Worker:
 
     def check_log(self, key, text):
         for pattern in self.scenario.expect.get(key, []):
-            if not re.search(pattern, text):
+            if not re.search(pattern, text, re.MULTILINE):
                 self.problems.append(f"{key}: expected '{pattern}'; it ended: {text[-300:].strip()!r}")
         for pattern in self.scenario.expect.get(key + "-absent", []):
             match = re.search(f".*{pattern}.*", text)
