@@ -96,6 +96,8 @@ static void hold(struct relay *relay, const struct limiter_counts *counts, uint6
     held->waiter.context = held;
     relay->held = held;
     relay->state = RELAY_HELD;
+    relay->session.action = ACTION_HELD;
+    session_on_held(&relay->session, true, now_us);
     relay->state_due_us = longest_us == 0 ? WHEEL_NEVER_US : now_us + longest_us;
     atomic_fetch_add(&relay->host->counters->held, 1);
     say_refusal(relay, counts, ACTION_HELD);
@@ -133,15 +135,13 @@ void relay_leave_queue(struct relay *relay, uint64_t now_us)
 
 void relay_granted(struct relay *relay, uint64_t now_us)
 {
-    const uint64_t held_ms = (now_us - relay->opened_us) / 1000u;
     struct leg *client = relay_leg(relay, SIDE_CLIENT);
 
     if (relay->held == NULL ||
         !limiter_take(relay->host->limiter, &relay->held->waiter, &relay->session.ticket))
         return;
     forget_held(relay);
-    relay->session.held_ms = held_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)held_ms;
-    relay->session.action = ACTION_HELD;
+    session_on_held(&relay->session, false, now_us);
     client->readable = true; /* the edge was spent while it was held */
     relay_dial(relay, now_us);
 }

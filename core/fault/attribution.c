@@ -67,6 +67,8 @@ static const struct rule rules[] = {
      .cause = CAUSE_WITNESS_STOPPED, .fault = BLAME_WITNESS, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
     {.name = "refused", .ends = END(REFUSED),
      .cause = CAUSE_WITNESS_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
+    {.name = "left-while-held", .ends = BY_CLIENT | END(CLIENT_LOST), .all = FACT_HELD,
+     .cause = CAUSE_WITNESS_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
     {.name = "session-time", .ends = END(WITNESS), .all = FACT_SESSION_TIME,
      .cause = CAUSE_WITNESS_LIMIT, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
     {.name = "icmp-undiverted", .all = FACT_ICMP_UNDIVERTED | FACT_UNDELIVERED,
@@ -278,7 +280,9 @@ static const struct rule rules[] = {
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(CLIENT), .sureness = SURE_LIKELY},
 
     /* --- all was delivered: one side was slow, the other impatient (RFC 5321 4.5.3.2 is the yardstick) ----------- */
-    {.name = "not-judged-yet", .ends = END(DRAIN) | END(CAPTURE), .none = FACT_PAST_RFC,
+    {.name = "cut-by-us", .ends = END(DRAIN), .none = FACT_PAST_RFC,
+     .cause = CAUSE_WITNESS_STOPPED, .fault = BLAME_WITNESS, .sureness = SURE_CERTAIN},
+    {.name = "not-judged-yet", .ends = END(CAPTURE), .none = FACT_PAST_RFC,
      .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
     {.name = "early-close-by-reset", .ends = END(SERVER_RESET), .all = FACT_OWED_CLIENT,
      .none = FACT_PAST_RFC | FACT_RESET_FITS,

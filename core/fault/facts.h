@@ -72,6 +72,7 @@
 #define FACT_DEADLINE         FACT(55) /* our own limit of silence passed, reported or enforced */
 #define FACT_TLS_QUIT_LIKELY  FACT(56) /* the client's last encrypted record has the size of QUIT */
 #define FACT_TLS_CLOSE_NOTIFY FACT(57) /* the side that ended said so inside TLS: deliberate */
+#define FACT_HELD             FACT(59) /* it waited here for a slot when it ended */
 #define FACT_TLS_INFERRED     FACT(58) /* who owed was inferred from record sizes */
 
 #define FACTS_STALL_US      1000000 /* shorter silences are no stall: a second of RTO, scheduling and think time */

@@ -14,6 +14,9 @@ _Static_assert(sizeof(struct session) <= 720, "a session must stay small");
 
 enum side session_debtor(const struct session *session)
 {
+    if (session->flags & SESSION_HELD) {
+        return SIDE_NONE;
+    }
     if (session->flags & SESSION_PUSHED_CLIENT) {
         return SIDE_SERVER;
     }
@@ -111,7 +114,9 @@ static void session_charge(struct session *session, uint64_t now_us)
     if (now_us > session->last_us) {
         session->last_us = now_us;
     }
-    if (session->dialogue.phase == PHASE_CONNECT) {
+    if (session->flags & SESSION_HELD) {
+        account = network = ACCOUNT_WITNESS;
+    } else if (session->dialogue.phase == PHASE_CONNECT) {
         account = network = ACCOUNT_SERVER_NETWORK;
     } else if (debtor == SIDE_NONE) { /* all is said: who has not closed yet */
         account = (session->flags & SESSION_SERVER_LEFT) ? ACCOUNT_CLIENT : ACCOUNT_SERVER;
@@ -189,6 +194,19 @@ static void session_decide_end(struct session *session, enum session_end end,
             session->counts = counts;
         }
     }
+}
+
+void session_on_held(struct session *session, bool held, uint64_t now_us)
+{
+    enum side debtor = session_debtor(session);
+    session_charge(session, now_us);
+    if (held) {
+        session->flags |= SESSION_HELD;
+    } else if (session->flags & SESSION_HELD) {
+        session->flags &= ~(uint32_t)SESSION_HELD;
+        session->held_ms = elapsed_ms(session->turn_since_us, now_us);
+    }
+    session_update_turn(session, SIDE_NONE, debtor, now_us);
 }
 
 void session_on_connected(struct session *session, uint64_t now_us)

@@ -74,9 +74,10 @@ struct session {
     enum session_end end;
     enum action action; /* what we did or would have done */
 
-    /* The caller fills these two between session_init() and the first event. */
+    uint32_t held_ms; /* waited here for a slot, in all */
+
+    /* The caller fills this one between session_init() and the first event. */
     struct limiter_ticket ticket;
-    uint32_t held_ms; /* waited here for a slot */
 
     /* Private. */
     const struct policy_settings *policy;
@@ -101,6 +102,9 @@ struct session {
 
 void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us);
 void session_clear(struct session *session);
+
+/* Waits here for a slot (true), or was let through (false). The time is the witness's own; nobody else owes. */
+void session_on_held(struct session *session, bool held, uint64_t now_us);
 
 /* Stream events. Each charges the time before it to the ledger first. */
 void session_on_connected(struct session *session, uint64_t now_us);

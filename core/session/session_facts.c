@@ -113,7 +113,7 @@ static uint64_t tls_bits(const struct session *session)
         /* The final dot and QUIT often share a record with the end of the message: then a whole mail has passed,
          * EHLO, envelope and body, and everything was answered. */
         bool quit_sized = tls->client_last_length > 0 && tls->client_last_length <= TLS_QUIT_RECORD_OCTETS;
-        bool mail_passed = tls->commands >= 2 && tls->bulk_octets > 0;
+        bool mail_passed = tls->commands >= 2 && (tls->bulk_octets > 0 || tls->replies >= 3);
         bool answered = tls->replies > 0 && tls->owed_by != SIDE_SERVER && !tls->body_inferred;
         bits |= answered && ((quit_sized && tls->commands > 1) || mail_passed || tls->commands > 2)
                     ? FACT_TLS_QUIT_LIKELY
@@ -244,6 +244,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bool between = facts->phase == PHASE_IDLE || (facts->phase == PHASE_MAIL && dialogue->mails.total > 0);
     bits |= between && moment.owed_by == SIDE_CLIENT && !moment.mail_open ? FACT_IDLE : 0;
     bits |= session_was_orderly(session) ? FACT_ORDERLY : 0;
+    bits |= (session->flags & SESSION_HELD) ? FACT_HELD : 0;
     bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
     bits |= after_long_idle(session) ? FACT_AFTER_LONG_IDLE : 0;
     bits |= (session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_WITNESS && !limited

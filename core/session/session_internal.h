@@ -28,6 +28,7 @@ enum session_flag {
     SESSION_GREETED_COUNTED = 1u << 19,
     SESSION_IMPLICIT_TLS = 1u << 20,
     SESSION_MIDSTREAM = 1u << 21,
+    SESSION_HELD = 1u << 22, /* waits here for a slot */
 };
 #define SESSION_SILENCE_FLAGS (SESSION_PROBED | SESSION_NOTICED | SESSION_LIMITED)
 
