@@ -1,27 +1,30 @@
-/* limiter - who may connect now: concurrency per source, in total, and as a part of what remains, and the rate of
- * new connections. One bounded table of sources, shared by all workers.
+/* limiter - who may connect now: concurrency per source, in total, and as a part of what remains, and the
+ * rate of new connections. One bounded table of sources, shared by all workers.
  *
- * A row is (source, server): source = address, its /64 for IPv6, or a [source NAME] list counted as one; server =
- * the address and port it connects to. A ticket stands for one connection from admission to release.
+ * A row is (source, server): source = address, its /64 for IPv6, or a [source NAME] list counted as one;
+ * server = the address and port it connects to. A ticket stands for one connection from admission to release.
  *
- * Owns:    the table, its tickets' counts. Bounds: max_rows rows, LIMITER_ROW_OCTETS each, allocated once. When the
- *          table is full the row that has been idle longest goes; when every row is in use the connection is
- *          admitted uncounted (fail open) and counted in limiter_stats.uncounted.
+ * Owns:    the table, its tickets' counts.
+ * Bounds:  max_rows rows, LIMITER_ROW_OCTETS each, allocated once. When the table is full the row that has
+ *          been idle longest goes; when every row is in use the connection is admitted uncounted (fail open)
+ *          and counted in limiter_stats.uncounted.
  * Hash:    keyed (SipHash-2-4) with the caller's seed: sources cannot choose to collide.
- * Threads: any; one mutex inside, held for a bounded number of steps. Time: monotonic microseconds from the caller.
+ * Threads: any; one mutex inside, held for a bounded number of steps.
+ * Time:    monotonic microseconds from the caller.
  *
  * When a limit is met, `n` sessions being open and the newcomer not yet counted:
  *   per-source  n of its row >= per_source_count
  *   total       n in all >= total_count
- *   percent     n of its row >= max(1, (total_count - n in all) * percent_of_remaining / 100), rounded down; no such
- *               limit while total_count is 0. Source: Microsoft, Set-ReceiveConnector,
- *               MaxInboundConnectionPercentagePerSource, "the percentage of available remaining connections". What
- *               it does when the part rounds to nothing is not published; one is then allowed here.
- *   rate        new ones of its row in the window, this one included, > rate_count. The window slides over two
- *               buckets: this bucket's count plus the previous one's in proportion to its part that the window still
- *               covers, rounded down. A refused or held attempt counts too.
- * When several are met: a refusal we enforce outranks a hold, a hold outranks what is only reported, and among
- * equals the first in the order above is named. A rate over its limit is refused, never held. */
+ *   percent     n of its row >= max(1, (total_count - n in all) * percent_of_remaining / 100), rounded down;
+ *               no such limit while total_count is 0. Source: Microsoft, Set-ReceiveConnector,
+ *               MaxInboundConnectionPercentagePerSource: a percentage of the remaining available
+ *               connections. Whether its own sessions reduce what remains, and what it does when the part
+ *               rounds to nothing, is not published; here they do, and one is allowed.
+ *   rate        new ones of its row in the window, this one included, > rate_count. The window slides over
+ *               two buckets: this bucket's count plus the previous one's in proportion to its part that the
+ *               window still covers, rounded down. A refused or held attempt counts too.
+ * When several are met: a refusal we enforce outranks a hold, a hold outranks what is only reported, and
+ * among equals the first in the order above is named. A rate over its limit is refused, never held. */
 #ifndef SMTPWITNESS_CORE_POLICY_LIMITER_H
 #define SMTPWITNESS_CORE_POLICY_LIMITER_H
 
@@ -33,7 +36,7 @@
 #include "core/base/attributes.h"
 #include "core/policy/policy_settings.h"
 
-#define LIMITER_ROW_OCTETS 128 /* at most, with its share of the index, asserted: a million rows fit 128 MB */
+#define LIMITER_ROW_OCTETS 128 /* at most, its share of the index included: a million rows fit 128 MB */
 #define LIMITER_WALK_ROWS  64  /* rows with waiters looked at while the lock is held once */
 
 struct limiter;
@@ -87,8 +90,8 @@ void limiter_destroy(struct limiter *limiter); /* accepts NULL */
 
 /* Asks for a place. On ADMIT the ticket counts until limiter_release(). On REFUSE and HOLD nothing is counted
  * (but the rate); `counts` is filled in every case, and says what a report-only limit would have done.
- * With waiters queued before it a newcomer of the same row is put on HOLD too, and `met` names the limit they wait
- * for: no overtaking. */
+ * With waiters queued before it a newcomer of the same row is put on HOLD too, and `met` names the limit they
+ * wait for: no overtaking. */
 enum limiter_answer limiter_admit(struct limiter *limiter, const struct policy_settings *settings,
                                   const struct address *client, const struct address *server, uint64_t now_us,
                                   struct limiter_ticket *ticket, struct limiter_counts *counts) MUST_CHECK;
@@ -96,7 +99,7 @@ enum limiter_answer limiter_admit(struct limiter *limiter, const struct policy_s
 /* Gives the place back; harmless on a zero ticket; zeroes it. May call wake() of whoever gets the place. */
 void limiter_release(struct limiter *limiter, struct limiter_ticket *ticket, uint64_t now_us);
 
-/* The server greeted this one (220) / refused it after all: what the server's own limit looks like from here. */
+/* The server greeted this one (220) / refused it after all: the server's own limit as seen from here. */
 void limiter_greeted(struct limiter *limiter, struct limiter_ticket *ticket, bool greeted);
 
 /* The counts of the ticket's row as they stand; the rate is that of the bucket begun last. */
@@ -126,11 +129,11 @@ struct limiter_waiter {
     void *context;
 };
 
-/* Queues after LIMITER_HOLD. Returns true when a slot was free at once: then wake() is not called, and the ticket
- * is there for limiter_take(). Otherwise the waiter is granted its ticket before wake() is called.
- * Order:   first come, first served within a row. Among rows that wait for the total or the percentage, one each in
- *          turn, so that a source with a long queue does not starve the others. At most LIMITER_WALK_ROWS rows are
- *          looked at before the lock is let go; those passed over go to the end, so that each has its turn. */
+/* Queues after LIMITER_HOLD. Returns true when a slot was free at once: then wake() is not called, and the
+ * ticket is there for limiter_take(). Otherwise the waiter is granted its ticket before wake() is called.
+ * Order:   first come, first served within a row. Among rows that wait for the total or the percentage, one
+ * each in turn, so that a source with a long queue does not starve the others. At most LIMITER_WALK_ROWS rows
+ * are looked at before the lock is let go; those passed over go to the end, so that each has its turn. */
 bool limiter_wait(struct limiter *limiter, const struct policy_settings *settings,
                   struct limiter_waiter *waiter, uint64_t now_us);
 
@@ -139,20 +142,21 @@ bool limiter_wait(struct limiter *limiter, const struct policy_settings *setting
 bool limiter_take(struct limiter *limiter, struct limiter_waiter *waiter,
                   struct limiter_ticket *ticket) MUST_CHECK;
 
-/* Leaves the queue (client gone, held too long). If it was granted meanwhile the ticket is released. After return
- * wake() is not running in another thread and will not be called: the waiter's memory may go. Waits for a wake()
- * that runs in another thread, unless that one is itself waiting for this thread's wake() to end (two wake()s that
- * leave each other's waiters); then, and only then, it returns without waiting. May be called inside any wake(). */
+/* Leaves the queue (client gone, held too long). If it was granted meanwhile the ticket is released. After
+ * return wake() is not running in another thread and will not be called: the waiter's memory may go. Waits
+ * for a wake() that runs in another thread, unless that one is itself waiting for this thread's wake() to end
+ * (two wake()s that leave each other's waiters); then, and only then, it returns without waiting. May be
+ * called inside any wake(). */
 void limiter_leave(struct limiter *limiter, struct limiter_waiter *waiter, uint64_t now_us);
 
-/* After a reload: everyone who waits is measured against the new settings, and let in or kept. Without this call a
- * waiter learns of new limits at the next limiter_admit() that reaches its row. */
+/* After a reload: everyone who waits is measured against the new settings, and let in or kept. Without this
+ * call a waiter learns of new limits at the next limiter_admit() that reaches its row. */
 void limiter_reload(struct limiter *limiter, const struct policy_settings *settings, uint64_t now_us);
 
 void limiter_stats(struct limiter *limiter, struct limiter_stats *stats);
 
-/* The busiest sources by peak since the last call with reset; returns how many were written, most first. Walks the
- * whole table, letting the lock go between slices: for the periodic report, not for every session. */
+/* The busiest sources by peak since the last call with reset; returns how many were written, most first.
+ * Walks the whole table, letting the lock go between slices: for the periodic report. */
 struct limiter_peak {
     struct address source; /* port 0; of an IPv6 /64 its first address; all zero for a named list */
     struct address server;

@@ -1,6 +1,6 @@
-/* limiter_internal - the insides shared by limiter.c (the answers), limiter_table.c (rows) and limiter_queue.c
- * (who waits). Nobody else includes this.
- * Threads: every function here is called with the limiter's lock held, but for limiter_lock() itself. */
+/* limiter_internal - the insides shared by limiter.c (the answers), limiter_table.c (rows) and
+ * limiter_queue.c (who waits). Nobody else includes this.
+ * Threads: every function here is called with the lock held, but for limiter_lock() itself. */
 #ifndef SMTPWITNESS_CORE_POLICY_LIMITER_INTERNAL_H
 #define SMTPWITNESS_CORE_POLICY_LIMITER_INTERNAL_H
 
@@ -100,8 +100,8 @@ void limiter_row_close(struct limiter *limiter, struct limiter_ticket *ticket);
 uint32_t limiter_percent_allows(uint32_t total_count, uint32_t percent, uint32_t total);
 
 /* limiter_queue.c */
-/* Grants what can be granted, to at most LIMITER_WALK_ROWS rows and then to row `own`; with `settings` those rows
- * are measured anew. */
+/* Grants what can be granted, to at most LIMITER_WALK_ROWS rows and then to row `own`; with `settings` those
+ * rows are measured anew. */
 void limiter_queue_serve(struct limiter *limiter, const struct policy_settings *settings, uint32_t own);
 /* Ends the call: grants on while there is more, lets the lock go and calls wake() for those granted. */
 void limiter_queue_finish(struct limiter *limiter);

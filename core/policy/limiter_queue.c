@@ -3,7 +3,7 @@
 #include "core/policy/limiter_internal.h"
 #include "core/policy/timeouts.h"
 
-/* -- who waits, in which order ------------------------------------------------------------------------------- */
+/* -- who waits, in which order --------------------------------------------------------------------------- */
 
 static void hold_fill(struct limiter_hold *hold, const struct policy_limits *limits)
 {
@@ -38,7 +38,8 @@ static bool hold_is_over(const struct limiter *limiter, const struct limiter_row
            row->concurrent < limiter_percent_allows(hold->percent_of_count, hold->percent, limiter->total);
 }
 
-/* Both queues of waiters, a row's and that of the granted ones, have a first and a last and use the same links. */
+/* Both queues of waiters, a row's and that of the granted ones, have a first and a last and use the same
+ * links. */
 static void queue_append(struct limiter_waiter **first, struct limiter_waiter **last,
                          struct limiter_waiter *waiter)
 {
@@ -70,8 +71,8 @@ static void queue_remove(struct limiter_waiter **first, struct limiter_waiter **
     waiter->linked = false;
 }
 
-/* Takes a waiter out of its row's queue. The first of a row carries the row's limits, which are the newest: the
- * next one takes them over. */
+/* Takes a waiter out of its row's queue. The first of a row carries the row's limits, which are the newest:
+ * the next one takes them over. */
 static void row_remove(struct limiter_row *row, struct limiter_waiter *waiter)
 {
     bool was_first = row->first == waiter;
@@ -81,7 +82,7 @@ static void row_remove(struct limiter_row *row, struct limiter_waiter *waiter)
     }
 }
 
-/* -- granting ------------------------------------------------------------------------------------------------ */
+/* -- granting -------------------------------------------------------------------------------------------- */
 
 static bool row_grant_first(struct limiter *limiter, uint32_t index)
 {
@@ -133,7 +134,7 @@ void limiter_queue_serve(struct limiter *limiter, const struct policy_settings *
     limiter->unserved = granted > 0 && steps == LIMITER_WALK_ROWS;
 }
 
-/* -- waking --------------------------------------------------------------------------------------------------- */
+/* -- waking ---------------------------------------------------------------------------------------------- */
 
 static struct limiter_waking *waking_of_thread(const struct limiter *limiter)
 {
@@ -191,6 +192,7 @@ void limiter_queue_finish(struct limiter *limiter)
         return;
     }
     struct limiter_waking waking = {.next = limiter->waking, .thread = pthread_self()};
+    /* cppcheck-suppress autoVariables ; taken out again before this function returns */
     limiter->waking = &waking;
     while (limiter->granted_first != NULL || limiter->unserved) {
         if (limiter->granted_first != NULL) {
@@ -245,7 +247,7 @@ static void waiter_detach(struct limiter *limiter, struct limiter_waiter *waiter
     }
 }
 
-/* -- what callers see ----------------------------------------------------------------------------------------- */
+/* -- what callers see ------------------------------------------------------------------------------------ */
 
 bool limiter_wait(struct limiter *limiter, const struct policy_settings *settings,
                   struct limiter_waiter *waiter, uint64_t now_us)

@@ -9,8 +9,9 @@
 #include "core/base/side.h"
 #include "core/policy/policy_settings.h"
 
-/* RFC 5321 4.5.3.2: how long the other side must be willing to wait for the side that owes in this phase. Where
- * the RFC names no number of its own (EHLO, STARTTLS, AUTH, RSET, QUIT ...) it is 5 min, as for a next command.
+/* RFC 5321 4.5.3.2: how long the other side must be willing to wait for the side that owes in this phase.
+ * Where the RFC names no number of its own (EHLO, STARTTLS, AUTH, RSET, QUIT ...) it is 5 min, as for a next
+ * command.
  * 0 = there is no such wait: connecting (the RFC leaves that to TCP), closed, or nobody owes. */
 uint64_t rfc5321_patience_us(enum phase phase, enum side owed_by);
 

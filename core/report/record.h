@@ -1,6 +1,6 @@
 /* record - everything one line says about a session: `verdict`, `stall` or `refusal`.
- * Plain data, built by core/session (or by a mode for its refusals), encoded by logfmt.c and json.c from one list
- * of fields (record_fields.c), so that both have the same names in the same order.
+ * Plain data, built by core/session (or by a mode for its refusals), encoded by logfmt.c and json.c from one
+ * list of fields (record_fields.c), so that both have the same names in the same order.
  * Owns: nothing; the two text pointers are borrowed during encoding. Threads: none. */
 #ifndef SMTPWITNESS_CORE_REPORT_RECORD_H
 #define SMTPWITNESS_CORE_REPORT_RECORD_H
@@ -58,10 +58,10 @@ struct record {
 
 #define RECORD_LINE_OCTETS 2048 /* the longest line; reply and explain are cut to fit, with "..." */
 
-/* Writes one line without a newline, NUL-terminated, at most RECORD_LINE_OCTETS octets with its NUL; returns its
- * length. Peer octets are escaped: logfmt values with blanks, quotes, '=' or non-printables are quoted, with \" \\
- * \r \n \t \xNN inside; JSON strings per RFC 8259 with \u00NN for every octet that is not printable ASCII.
- * A refusal says only who was refused or held, where, by which limit and counts. */
+/* Writes one line without a newline, NUL-terminated, at most RECORD_LINE_OCTETS octets with its NUL; returns
+ * its length. Peer octets are escaped: logfmt values with blanks, quotes, '=' or non-printables are quoted, with
+ * \" \\ \r \n \t \xNN inside; JSON strings per RFC 8259 with \u00NN for every octet that is not printable
+ * ASCII. A refusal says only who was refused or held, where, by which limit and counts. */
 size_t record_to_logfmt(const struct record *record, char line[RECORD_LINE_OCTETS]);
 size_t record_to_json(const struct record *record, char line[RECORD_LINE_OCTETS]);
 

@@ -111,7 +111,7 @@ const char *limiter_limit_name(enum limiter_limit limit)
     return limit_names[limit];
 }
 
-/* -- values --------------------------------------------------------------------------------------------------- */
+/* -- values ---------------------------------------------------------------------------------------------- */
 
 static void value_token(struct record_value *value, const char *word)
 {
@@ -194,8 +194,8 @@ static void value_rtt(struct record_value *value, uint32_t rtt_us)
     }
 }
 
-/* Each account in whole milliseconds; what rounding down leaves over goes to the largest, so that the accounts
- * sum to the session's milliseconds. */
+/* Each account in whole milliseconds; what rounding down leaves over goes to the largest, so that the
+ * accounts sum to the session's milliseconds. */
 static void value_ledger(struct record_value *value, const struct ledger *ledger)
 {
     uint64_t rest_ms = ledger_sum_us(ledger) / US_PER_MS;
@@ -503,7 +503,7 @@ void record_field_get(const struct record *record, enum record_field field, stru
     }
 }
 
-/* -- the line ------------------------------------------------------------------------------------------------- */
+/* -- the line -------------------------------------------------------------------------------------------- */
 
 static bool field_is_free_text(enum record_field field)
 {

@@ -1,5 +1,5 @@
-/* record_fields - the one ordered list of what a line says. Both encoders walk it: names and order cannot differ.
- * A field that does not apply to this record yields RECORD_VALUE_NONE and is left out.
+/* record_fields - the one ordered list of what a line says. Both encoders walk it: names and order cannot
+ * differ. A field that does not apply to this record yields RECORD_VALUE_NONE and is left out.
  * Threads: none. */
 #ifndef SMTPWITNESS_CORE_REPORT_RECORD_FIELDS_H
 #define SMTPWITNESS_CORE_REPORT_RECORD_FIELDS_H
@@ -91,9 +91,10 @@ void record_field_get(const struct record *record, enum record_field field, stru
 typedef void record_put_field(struct record_writer *writer, enum record_field field,
                               const struct record_value *value, size_t allowance_octets);
 
-/* Writes every field that applies into `writer`. When they do not all fit, the free texts (reply, explain) are
- * shortened, each down to half of what is left for both if the other needs it; should even the rest not fit,
- * a field that does not is left out whole. `text_unit` is the encoder's escape, by which texts are measured. */
+/* Writes every field that applies into `writer`. When they do not all fit, the free texts (reply, explain)
+ * are shortened, each down to half of what is left for both if the other needs it; should even the rest not
+ * fit, a field that does not is left out whole. `text_unit` is the encoder's escape, by which texts are
+ * measured. */
 void record_put_fields(const struct record *record, struct record_writer *writer, record_put_field *put,
                        record_text_unit *text_unit);
 

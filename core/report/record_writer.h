@@ -1,4 +1,4 @@
-/* record_writer - a line being written into the caller's buffer. What does not fit whole is not written at all.
+/* record_writer - a line being written into the caller's buffer. What does not fit whole is not written.
  * Borrows: the buffer. Bounds: never writes past `room`. Threads: none. */
 #ifndef SMTPWITNESS_CORE_REPORT_RECORD_WRITER_H
 #define SMTPWITNESS_CORE_REPORT_RECORD_WRITER_H

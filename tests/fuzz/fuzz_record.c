@@ -1,5 +1,5 @@
-/* Any record at all, encoded both ways: the lines fit, hold nothing but printable ASCII, can be read back, and say
- * the same fields in the same order. Whatever does not hold aborts. */
+/* Any record at all, encoded both ways: the lines fit, hold nothing but printable ASCII, can be read back,
+ * and say the same fields in the same order. Whatever does not hold aborts. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,7 +20,7 @@ static void fuzz_require(bool holds)
     }
 }
 
-/* -- a record from octets ------------------------------------------------------------------------------------- */
+/* -- a record from octets -------------------------------------------------------------------------------- */
 
 struct fuzz_input {
     const uint8_t *data;
@@ -111,7 +111,7 @@ static void take_record(struct fuzz_input *input, struct record *record)
     take_leg(input, &record->legs[1]);
 }
 
-/* -- reading the lines back ----------------------------------------------------------------------------------- */
+/* -- reading the lines back ------------------------------------------------------------------------------ */
 
 struct fuzz_names {
     char name[FUZZ_FIELDS_MAX][FUZZ_NAME_MAX];
@@ -247,7 +247,8 @@ static void fuzz_check_record(const struct record *record)
     read_logfmt(logfmt, &logfmt_names);
     fuzz_require(*read_json_object(json, &json_names) == '\0');
     fuzz_require(json_names.count > 0 && strcmp(json_names.name[0], "event") == 0);
-    /* JSON is the longer one and may have to leave out a field that logfmt still holds; the order is the same. */
+    /* JSON is the longer one and may have to leave out a field that logfmt still holds; the order is the
+     * same. */
     size_t next = 0;
     for (size_t i = 1; i < json_names.count; i++) {
         while (next < logfmt_names.count && strcmp(logfmt_names.name[next], json_names.name[i]) != 0) {

@@ -1,4 +1,5 @@
-/* The limiter: what it admits, refuses, holds and grants, what it counts, and that the counts come back to zero. */
+/* The limiter: what it admits, refuses, holds and grants, what it counts, and that the counts come back to
+ * zero. */
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <sched.h>
@@ -21,7 +22,7 @@
 
 static const uint8_t seed[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
-/* -- helpers -------------------------------------------------------------------------------------------------- */
+/* -- helpers --------------------------------------------------------------------------------------------- */
 
 static struct address address_of(const char *text, uint16_t port)
 {
@@ -151,9 +152,9 @@ static struct limiter *limiter_make(uint32_t rows)
     return limiter;
 }
 
-/* -- the hash ------------------------------------------------------------------------------------------------- */
+/* -- the hash -------------------------------------------------------------------------------------------- */
 
-/* The first sixteen and the last of the vectors published with SipHash-2-4: key 00..0f, input 00..(length-1). */
+/* The first sixteen and the last of the published SipHash-2-4 vectors: key 00..0f, input 00..length-1. */
 static void hash_matches_published_vectors(void **state)
 {
     (void)state;
@@ -178,7 +179,7 @@ static void hash_matches_published_vectors(void **state)
     assert_false(hash_octets(key, input, 63) == 0x958a324ceb064572);
 }
 
-/* -- refuse and report ---------------------------------------------------------------------------------------- */
+/* -- refuse and report ----------------------------------------------------------------------------------- */
 
 static void enforce_refuses_the_21st_never_the_20th(void **state)
 {
@@ -301,8 +302,8 @@ static void total_counts_every_source(void **state)
     limiter_destroy(limiter);
 }
 
-/* Exchange's defaults: 2 % of the remaining of 5000. The first source gets 2 % of nearly all; the fuller the server,
- * the smaller the part. */
+/* Exchange's defaults: 2 % of the remaining of 5000. The first source gets 2 % of nearly all; the fuller the
+ * server, the smaller the part. */
 static void percent_is_of_what_remains(void **state)
 {
     (void)state;
@@ -389,7 +390,7 @@ static void rate_slides(void **state)
     limiter_destroy(limiter);
 }
 
-/* -- what is one source --------------------------------------------------------------------------------------- */
+/* -- what is one source ---------------------------------------------------------------------------------- */
 
 static void sources_are_networks_and_lists(void **state)
 {
@@ -533,7 +534,7 @@ static void peaks_name_the_busiest(void **state)
     limiter_destroy(limiter);
 }
 
-/* -- hold ----------------------------------------------------------------------------------------------------- */
+/* -- hold ------------------------------------------------------------------------------------------------ */
 
 static void hold_is_first_come_first_served(void **state)
 {
@@ -827,7 +828,7 @@ static void a_newcomer_does_not_overtake_its_row(void **state)
     limiter_destroy(limiter);
 }
 
-/* More rows wait for the percentage than one walk looks at: a source's own slot still goes to its own waiter. */
+/* More rows wait for the percentage than one walk looks at: its own slot still goes to its own waiter. */
 static void a_slot_of_its_own_is_not_lost_behind_a_long_walk(void **state)
 {
     (void)state;
@@ -865,7 +866,7 @@ static void a_slot_of_its_own_is_not_lost_behind_a_long_walk(void **state)
     limiter_destroy(limiter);
 }
 
-/* -- inside wake() -------------------------------------------------------------------------------------------- */
+/* -- inside wake() --------------------------------------------------------------------------------------- */
 
 static void leave_other(struct held *held)
 {
@@ -958,7 +959,7 @@ static void leaving_between_grant_and_wake(void **state)
     limiter_destroy(limiter);
 }
 
-/* -- the table ------------------------------------------------------------------------------------------------ */
+/* -- the table ------------------------------------------------------------------------------------------- */
 
 static void the_longest_idle_row_goes_and_never_one_in_use(void **state)
 {
@@ -1122,7 +1123,7 @@ static void create_and_destroy_at_the_edges(void **state)
     limiter_destroy(limiter);
 }
 
-/* -- against a naive model ------------------------------------------------------------------------------------ */
+/* -- against a naive model ------------------------------------------------------------------------------- */
 
 #define MODEL_SOURCES    6
 #define MODEL_SESSIONS   48
@@ -1376,7 +1377,7 @@ static void random_operations_agree_with_the_model(void **state)
     limiter_destroy(model.limiter);
 }
 
-/* -- threads -------------------------------------------------------------------------------------------------- */
+/* -- threads --------------------------------------------------------------------------------------------- */
 
 #define STRESS_THREADS    4
 #define STRESS_ROUNDS     20000
