@@ -59,8 +59,8 @@ struct record {
 #define RECORD_LINE_OCTETS 2048 /* the longest line; reply and explain are cut to fit, with "..." */
 
 /* Writes one line without a newline, NUL-terminated, at most RECORD_LINE_OCTETS octets with its NUL; returns
- * its length. Peer octets are escaped: logfmt values with blanks, quotes, '=' or non-printables are quoted, with
- * \" \\ \r \n \t \xNN inside; JSON strings per RFC 8259 with \u00NN for every octet that is not printable
+ * its length. Peer octets are escaped: logfmt values with blanks, quotes, '=' or non-printables are quoted,
+ * with \" \\ \r \n \t \xNN inside; JSON strings per RFC 8259 with \u00NN for every octet that is not printable
  * ASCII. A refusal says only who was refused or held, where, by which limit and counts. */
 size_t record_to_logfmt(const struct record *record, char line[RECORD_LINE_OCTETS]);
 size_t record_to_json(const struct record *record, char line[RECORD_LINE_OCTETS]);
