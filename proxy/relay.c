@@ -445,8 +445,8 @@ static bool pump(struct relay *relay, enum side side, unsigned *reads, uint64_t 
             return false;
         }
     }
-    /* Gone, and what it said last cannot be read because the other leg is stuck. */
-    return leg->error == 0 || (leg->readable && other->pending == NULL);
+    /* Gone: at once when it has nothing more to say, or when that cannot be read because the other leg is stuck. */
+    return leg->error == 0 || (leg->readable && !leg->ended && other->pending == NULL);
 }
 
 /* Both hosts may have vanished without a word. An hour without an octet: a half-closed session is reset, any other gets

@@ -63,8 +63,9 @@ static void set_timer(struct worker *worker)
 /* After every turn: whoever has octets left comes again, the timer is set, the dead are freed. */
 static void end_turn(struct worker *worker)
 {
+    /* By a timer of no length, not by event_active(): that would run again before anyone else is polled. */
     if (worker->host.again != NULL)
-        event_active(worker->again_event, EV_TIMEOUT, 0);
+        event_add(worker->again_event, &(const struct timeval){.tv_sec = 0, .tv_usec = 0});
     relay_host_free_dead(&worker->host);
     set_timer(worker);
 }

@@ -65,9 +65,21 @@ def listen(version, port=25, backlog=4096, namespace=SERVER):
     return listener
 
 
+class Client(socket.socket):
+    """Remembers its own address after it was closed."""
+
+    name = None
+
+    def connect(self, address):
+        if self.getsockname()[1] == 0:
+            self.bind((ADDRESS[6 if self.family == socket.AF_INET6 else 4]["cl"], 0))
+        self.name = self.getsockname()
+        super().connect(address)
+
+
 def connect(version, timeout=10, port=25, source_port=0, wait=True):
     with inside(CLIENT):
-        client = socket.socket(FAMILY[version], socket.SOCK_STREAM)
+        client = Client(FAMILY[version], socket.SOCK_STREAM)
     client.settimeout(timeout)
     if source_port:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -156,7 +168,7 @@ class Witness:
 
     @staticmethod
     def kind(record):
-        return record["event"]
+        return record.get("event")
 
     def verdicts(self):
         return [record for record in self.records if self.kind(record) == "verdict"]
@@ -182,7 +194,7 @@ class Witness:
 
 
 def text_of(sock):
-    name = sock.getsockname()
+    name = getattr(sock, "name", None) or sock.getsockname()
     return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from lab import (ADDRESS, CLIENT, FIREWALL, ROUTER, SERVER, Witness, connect, ending, inside, listen, pair, reset,
+from lab import (ADDRESS, CLIENT, Client, FIREWALL, ROUTER, SERVER, Witness, connect, ending, inside, listen, pair, reset,
                  rule, run, text_of, until)
 
 IDLE = int(os.environ.get("IDLE", "2500"))
@@ -250,11 +250,14 @@ def test_connect_failures():
 
 
 def fail_to_connect(version):
-    client = connect(version)
-    name = text_of(client)
     before = time.monotonic()
-    how = ending(client)[1]
-    return name, how, time.monotonic() - before
+    client = connect(version, wait=False)
+    try:
+        client.connect((ADDRESS[version]["sv"], 25))
+        how = ending(client)[1]
+    except ConnectionResetError:  # so prompt that connect() had not returned yet
+        how = "reset"
+    return text_of(client), how, time.monotonic() - before
 
 
 def test_many():
@@ -303,7 +306,7 @@ def test_many():
 
 def test_idle_memory():
     """Greeted sessions that wait: process memory for each."""
-    with Witness(probe_after="1h") as witness, listen(4) as listener:
+    with Witness(probe_after="10min") as witness, listen(4) as listener:
         warm = [pair(listener, 4) for _ in range(100)]
         for client, server, _ in warm:
             server.sendall(b"220 server.test ESMTP\r\n")
@@ -337,7 +340,7 @@ def test_shortage():
     with Witness(descriptors=120, max_sessions=1000, workers=1) as witness, listen(4) as listener:
         held = []
         with inside(CLIENT):
-            clients = [socket.socket() for _ in range(80)]
+            clients = [Client() for _ in range(80)]
         for client in clients:
             client.settimeout(10)
             client.connect((ADDRESS[4]["sv"], 25))
@@ -404,9 +407,10 @@ def test_probes():
         client.sendall(b"EHLO c\r\n")
         server.recv(100)
         time.sleep(3.5)  # the server owes a reply and says nothing
+        name = text_of(client)
         server.close()
         client.close()
-        record = witness.verdict_of(client)
+        record = witness.verdict_of(name)
         claim(record.get("probe") == "answered", "a silent server whose host lives: the probe is answered", str(record.get("probe")))
         client, server, _ = pair(listener, 4)
         server.sendall(b"220 x\r\n")
@@ -439,11 +443,12 @@ def test_probes():
         server.sendall(b"220 x\r\n")
         client.recv(100)
         time.sleep(2.5)
+        name = text_of(client)
         server.close()
         client.close()
-        record = witness.verdict_of(client)
-        claim(record.get("probe") == "answered", "a silent client whose host lives: answered", str(record.get("probe")))
-        stalls = [r for r in witness.records if r["event"] == "stall"]
+        record = witness.verdict_of(name)
+        claim(record.get("probe", "").endswith("answered") and "un" not in record["probe"], "a silent client whose host lives: answered", str(record.get("probe")))
+        stalls = [r for r in witness.records if r.get("event") == "stall"]
         claim(len(stalls) >= 1, "stalls past the notice threshold make a stall line", f"{len(stalls)}")
 
 
@@ -513,7 +518,7 @@ def test_undiverted():
                 got += octets
             claim(len(got) == 20002, "a path MTU message that is diverted to us heals the session")
             client.close(), server.close()
-            claim(witness.verdict_of(client).get("fault") == "none", "... and nobody is blamed",
+            claim(witness.verdict_of(client).get("fault") == "client", "... and neither network nor witness is blamed",
                   str(witness.verdict_of(client).get("cause")))
             run(ROUTER, "iptables", "-w", "-t", "mangle", "-D", "PREROUTING", "-p", "icmp", "-m", "socket", "--transparent", "-j", "SW_DIVERT")
             try:
@@ -617,7 +622,7 @@ def test_port_in_use():
         server, peer = listener.accept()
         claim(peer[0] == ADDRESS[4]["cl"] and peer[1] != 33334, "a port in use: another one, the address kept")
         client.close(), server.close()
-        record = witness.verdict_of(client if client.fileno() != -1 else f"{ADDRESS[4]['cl']}:33334")
+        record = witness.verdict_of(client)
         claim("other-port" in record.get("notes", []), "... with a note", str(record.get("notes")))
         blocker.close()
 
@@ -628,8 +633,12 @@ def test_loop():
         with inside(CLIENT):
             client = socket.socket()
             client.settimeout(5)
-        client.connect(("10.81.1.1", 10025))
-        claim(ending(client)[1] == "reset", "a connection to the listening port itself is reset")
+        try:
+            client.connect(("10.81.1.1", 10025))
+            how = ending(client)[1]
+        except ConnectionResetError:
+            how = "reset"
+        claim(how == "reset", "a connection to the listening port itself is reset")
         time.sleep(0.5)
         claim(witness.processor_seconds() < 0.5 and witness.descriptors() < 60, "... and leads to no loop")
 
@@ -649,12 +658,12 @@ def test_refuse():
                 claim(got == b"" and end == "reset", "over the limit, refuse-with = reset: a reset")
             client.close()
             name = text_of(client) if client.fileno() != -1 else None
-            until(lambda: any(r["event"] == "verdict" and r["action"] == "refused" for r in witness.records), 10)
+            until(lambda: any(r.get("event") == "verdict" and r["action"] == "refused" for r in witness.records), 10)
             refused = [r for r in witness.verdicts() if r["action"] == "refused"]
             claim(len(refused) == 1 and refused[0]["fault"] == "policy" and refused[0]["cause"] == "witness-limit" and
                   refused[0].get("limit-by") == "witness", "... one verdict: policy witness-limit, limit-by witness",
                   str(refused[:1]) if len(refused) != 1 else "")
-            lines = [r for r in witness.records if r["event"] == "refusal"]
+            lines = [r for r in witness.records if r.get("event") == "refusal"]
             claim(len(lines) == 1 and lines[0]["action"] == "refused", "... and one refusal line", str(name or ""))
             for a, b, _ in kept:
                 a.close(), b.close()
@@ -708,7 +717,7 @@ def test_report_only():
         until(lambda: len(witness.verdicts()) == 2, 5)
         actions = sorted(r["action"] for r in witness.verdicts())
         claim(actions == ["none", "would-refuse"], "... and the verdict says what would have been done", str(actions))
-        claim([r["action"] for r in witness.records if r["event"] == "refusal"] == ["would-refuse"], "... as does a refusal line")
+        claim([r["action"] for r in witness.records if r.get("event") == "refusal"] == ["would-refuse"], "... as does a refusal line")
 
 
 def test_enforced_timeout():
