@@ -314,7 +314,7 @@ bool dialogue_line_open(const struct dialogue *dialogue, enum side side)
 
 bool dialogue_reply_open(const struct dialogue *dialogue)
 {
-    return reply_is_open(&dialogue->reply);
+    return reply_is_open(&dialogue->reply) || state_has(dialogue, STATE_REPLIES_BEGAN);
 }
 
 bool dialogue_may_speak(const struct dialogue *dialogue)

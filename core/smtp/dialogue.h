@@ -52,12 +52,12 @@ enum dialogue_flag {
     DIALOGUE_QUIT_SENT = 1u << 18,
     DIALOGUE_221_SEEN = 1u << 19,
     DIALOGUE_421_SEEN = 1u << 20,
-    DIALOGUE_TLS = 1u << 21,           /* TLS began on this session */
-    DIALOGUE_GREETED = 1u << 22,       /* a 220 greeting was seen */
-    DIALOGUE_GAP = 1u << 23,           /* octets were skipped where lines were expected */
+    DIALOGUE_TLS = 1u << 21,     /* TLS began on this session */
+    DIALOGUE_GREETED = 1u << 22, /* a 220 greeting was seen */
+    DIALOGUE_GAP = 1u << 23,     /* octets were skipped where lines or the end of a body were expected */
     DIALOGUE_CODELESS_LINE = 1u << 24, /* a server line without a reply code where one was due */
     DIALOGUE_LONG_COMMAND = 1u << 25,  /* the last client command exceeded 512 octets (RFC 5321 4.5.3.1.4) */
-    DIALOGUE_PIX_DOT = 1u << 26,       /* "." and CRLF of the end of data came in separate spans */
+    DIALOGUE_PIX_DOT = 1u << 26,       /* "." and CRLF of the last end of data came in separate spans */
     DIALOGUE_BARE_DOT = 1u << 27,   /* an LF.LF or CRLF.LF that is no end of data, last thing in the body */
     DIALOGUE_PROXY_LINE = 1u << 28, /* a PROXY protocol line was seen */
     DIALOGUE_CAN_INFER = 1u << 29,  /* inside TLS: sizes and directions still tell the phase */
@@ -169,7 +169,8 @@ bool dialogue_may_skip(const struct dialogue *dialogue, enum side side, uint64_t
 /* A line of that side began and has not ended (no LF yet). */
 bool dialogue_line_open(const struct dialogue *dialogue, enum side side);
 
-/* A multi-line reply began and its last line has not come (RFC 5321 4.2.1). */
+/* A multi-line reply began and its last line has not come (RFC 5321 4.2.1), or the first of the replies that LMTP and
+ * PRDR give to the final dot has come and the last has not. */
 bool dialogue_reply_open(const struct dialogue *dialogue);
 
 /* May `421 ...` be put into the server's mouth right now without corrupting anything: plain text, no reply or

@@ -13,7 +13,7 @@ void body_begin(struct dialogue *dialogue)
     dialogue->tail_length = 2; /* as if a line had just ended: a body may be empty */
     memcpy(dialogue->tail, body_end, 2);
     state_drop(dialogue, STATE_BODY_HOLE | STATE_BODY_REJECTED);
-    dialogue->flags &= ~(uint32_t)DIALOGUE_BARE_DOT;
+    dialogue->flags &= ~(uint32_t)(DIALOGUE_BARE_DOT | DIALOGUE_PIX_DOT);
 }
 
 /* Finds CRLF.CRLF that lies wholly in the span; returns the octets up to and with it, 0 = not there. */

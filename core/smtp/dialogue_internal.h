@@ -38,7 +38,7 @@ enum dialogue_state {
     STATE_LMTP_MAIL_OK = 1u << 20,   /* one of several final replies was positive */
     STATE_PRDR_RUNS = 1u << 21,      /* per-recipient replies of PRDR run, one final reply follows */
     STATE_CHUNK_ANSWERED = 1u << 22, /* the running chunk was answered before its end */
-    STATE_ESMTP_LINES = 1u << 23,    /* the first line of an EHLO reply was seen */
+    STATE_REPLIES_BEGAN = 1u << 23,  /* some, not all, replies to the final dot have come (LMTP, PRDR) */
 };
 
 static inline bool state_has(const struct dialogue *dialogue, uint32_t bits)

@@ -158,7 +158,7 @@ void dialogue_forget_mail(struct dialogue *dialogue)
     dialogue->mail_open = false;
     dialogue->rcpts_accepted = 0;
     dialogue->replies_left = 0;
-    state_drop(dialogue, STATE_BDAT_OPEN | STATE_LMTP_MAIL_OK | STATE_PRDR_RUNS);
+    state_drop(dialogue, STATE_BDAT_OPEN | STATE_LMTP_MAIL_OK | STATE_PRDR_RUNS | STATE_REPLIES_BEGAN);
 }
 
 /* A reply shows that a mail is open whose MAIL or its reply we did not see. */
@@ -206,7 +206,7 @@ static void mail_end(struct dialogue *dialogue, enum verb verb, const struct rep
         dialogue->replies_left = dialogue->rcpts_accepted;
     if (dialogue->replies_left > 1) {
         dialogue->replies_left--;
-        state_set(dialogue, STATE_POPPED);
+        state_set(dialogue, STATE_POPPED | STATE_REPLIES_BEGAN);
         if (positive)
             state_set(dialogue, STATE_LMTP_MAIL_OK);
         else
@@ -587,6 +587,7 @@ static bool reply_apply_in_body(struct dialogue *dialogue, const struct reply *r
         /* The server saw an end we did not take for one, or did not see. */
         dialogue_note(dialogue, DIALOGUE_RESYNCED);
         dialogue->mode = DIALOGUE_COMMANDS;
+        dialogue->flags &= ~(uint32_t)DIALOGUE_BARE_DOT;
         queue_push(dialogue, VERB_END_OF_DATA);
         return false;
     }

@@ -227,6 +227,13 @@ static void tls_client_application(struct tls_stream *tls, uint16_t length)
         }
         return;
     }
+    if (client->burst > 1 && previous >= BULK_OCTETS && client->equal_run == 1 && !tls->body_inferred &&
+        length >= previous - previous / 4) {
+        /* Big ones of about one size: a body from a writer that fills its buffer unevenly, or the end of one. */
+        tls->bulk_octets += length;
+        tls_owe(tls, PHASE_OPAQUE, SIDE_NONE);
+        return;
+    }
     if (tls->body_inferred || (client->burst > 1 && previous >= BULK_OCTETS) ||
         (length >= BULK_OCTETS && client->burst == 1)) {
         /* The tail of a body, or a whole small one; with the dot, unless more follows. */
