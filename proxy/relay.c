@@ -487,6 +487,7 @@ static void enforce(struct relay *relay, uint64_t now_us)
 
     relay_end_probes(relay, now_us);
     relay_sample_both(relay, now_us);
+    relay->session.action = ACTION_CLOSED;
     session_on_end(&relay->session, SESSION_END_WITNESS, now_us);
     leg_close_reset(relay_leg(relay, SIDE_SERVER));
     relay_conclude(relay, NULL, now_us);
