@@ -31,12 +31,11 @@ static void line_hold(struct line *line, const uint8_t *octets, size_t length)
         line->held = malloc(LINE_KEEP_OCTETS);
         line->held_length = 0;
     }
-    if (line->held != NULL) {
-        size_t room = LINE_KEEP_OCTETS - line->held_length;
-        size_t taken = length < room ? length : room;
-        memcpy(line->held + line->held_length, octets, taken);
-        line->held_length += (uint32_t)taken;
-    }
+    uint8_t *kept = line->held != NULL ? line->held : line->head;
+    size_t room = (line->held != NULL ? LINE_KEEP_OCTETS : LINE_HEAD_OCTETS) - line->held_length;
+    size_t taken = length < room ? length : room;
+    memcpy(kept + line->held_length, octets, taken);
+    line->held_length += (uint32_t)taken;
     line->total = length > UINT32_MAX - line->total ? UINT32_MAX : line->total + (uint32_t)length;
     line->nul_seen = line->nul_seen || memchr(octets, 0, length) != NULL;
     line->last_cr = octets[length - 1] == '\r';
@@ -80,7 +79,7 @@ bool line_next(struct line *line, const uint8_t **octets, size_t *length, struct
     } else {
         if (taken > 0)
             line_hold(line, start, taken);
-        view->text = line->held != NULL ? line->held : start;
+        view->text = line->held != NULL ? line->held : line->head;
         view->total = line->last_cr ? line->total - 1 : line->total;
         view->length = line->held_length < view->total ? line->held_length : view->total;
         view->bare_lf = !line->last_cr;

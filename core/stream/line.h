@@ -3,7 +3,7 @@
  * Borrows: the span during the call; a returned line points into the span or into `held` and is good until the
  *          next call.
  * Bounds:  LINE_KEEP_OCTETS of a line are kept, the rest is counted.
- * Errors:  allocation failure keeps nothing of the split line but counts it (line_view.truncated).
+ * Errors:  allocation failure keeps only LINE_HEAD_OCTETS of the split line and counts it (line_view.truncated).
  * Threads: none. Time: none. */
 #ifndef SMTPWITNESS_CORE_STREAM_LINE_H
 #define SMTPWITNESS_CORE_STREAM_LINE_H
@@ -15,14 +15,16 @@
 #include "core/base/attributes.h"
 
 #define LINE_KEEP_OCTETS 1024
+#define LINE_HEAD_OCTETS 5 /* a reply code and what follows it; the usual verb */
 
 struct line {
-    uint8_t *held; /* first octets of an unfinished line, or NULL */
-    uint32_t held_length;
-    uint32_t total; /* octets of the unfinished line so far */
-    bool skipping;  /* after a gap: discard up to the next LF */
+    uint8_t *held;        /* first octets of an unfinished line, or NULL */
+    uint32_t held_length; /* of `held`, or of `head` */
+    uint32_t total;       /* octets of the unfinished line so far */
+    bool skipping;        /* after a gap: discard up to the next LF */
     bool nul_seen;
-    bool last_cr; /* the last octet was CR */
+    bool last_cr;                   /* the last octet was CR */
+    uint8_t head[LINE_HEAD_OCTETS]; /* in place of `held` while there is no memory */
 };
 
 struct line_view {

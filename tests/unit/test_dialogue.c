@@ -1,0 +1,316 @@
+/* What dialogues cost and answer beyond the transcripts: memory, octet counts, questions, every reply to every verb. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "core/smtp/dialogue.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifndef SANITIZED
+/* This program's malloc() stands before the C library's; the sanitizers bring their own. */
+void *__libc_malloc(size_t size);
+static volatile bool starved;
+
+void *malloc(size_t size)
+{
+    return starved ? NULL : __libc_malloc(size);
+}
+#endif
+
+static void start(struct dialogue *dialogue)
+{
+    static const struct dialogue_options options;
+    dialogue_init(dialogue, &options);
+    dialogue_connected(dialogue);
+}
+
+static void client(struct dialogue *dialogue, const char *text)
+{
+    dialogue_consume(dialogue, SIDE_CLIENT, (const uint8_t *)text, strlen(text));
+}
+
+static void server(struct dialogue *dialogue, const char *text)
+{
+    dialogue_consume(dialogue, SIDE_SERVER, (const uint8_t *)text, strlen(text));
+}
+
+static void test_an_idle_session_holds_no_memory(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    start(&dialogue);
+    server(&dialogue, "220-mx\r\n22");
+    server(&dialogue, "0 ready\r\n");
+    client(&dialogue, "EH");
+    client(&dialogue, "LO c\r\n");
+    server(&dialogue, "250-mx\r\n250-SIZE\r\n25");
+    server(&dialogue, "0 STARTTLS\r\n");
+    client(&dialogue, "NOOP\r\n");
+    server(&dialogue, "550 no\r\n");
+    assert_null(dialogue.lines[0].held);
+    assert_null(dialogue.lines[1].held);
+    assert_null(dialogue.reply.kept);
+    assert_null(dialogue.kept.text);
+    assert_true(sizeof dialogue <= 416);
+    dialogue_clear(&dialogue);
+}
+
+static void test_octets_are_counted(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    start(&dialogue);
+    server(&dialogue, "220 mx\r\n");
+    client(&dialogue, "HELO c\r\n");
+    dialogue_skip(&dialogue, SIDE_CLIENT, 100);
+    dialogue_skip(&dialogue, SIDE_SERVER, 1000);
+    dialogue_consume(&dialogue, SIDE_SERVER, NULL, 0);
+    assert_int_equal(dialogue.octets[0], 108);
+    assert_int_equal(dialogue.octets[1], 1008);
+    dialogue_clear(&dialogue);
+}
+
+static void test_kept_text_is_bounded_and_the_first_that_ends_stays(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    char text[700];
+    memset(text, 'x', sizeof text);
+    memcpy(text, "421 ", 4);
+    memcpy(text + sizeof text - 3, "\r\n", 3);
+    start(&dialogue);
+    server(&dialogue, text);
+    assert_int_equal(dialogue.kept.role, DIALOGUE_REPLY_ENDED_SESSION);
+    assert_int_equal(strlen(dialogue.kept.text), DIALOGUE_REPLY_TEXT);
+    server(&dialogue, "421 4.4.2 timeout\r\n");
+    assert_int_equal(dialogue.kept.text[10], 'x');
+    dialogue_clear(&dialogue);
+    assert_null(dialogue.kept.text);
+}
+
+static void test_kept_text_joins_lines(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    start(&dialogue);
+    server(&dialogue, "220 mx\r\n");
+    client(&dialogue, "HELO c\r\n");
+    server(&dialogue, "250 mx\r\n");
+    client(&dialogue, "MAIL FROM:<a@c>\r\n");
+    server(&dialogue, "550-5.7.1 see\r\n550 5.7.1 policy\r\n");
+    assert_string_equal(dialogue.kept.text, "550-5.7.1 see 550 5.7.1 policy");
+    assert_int_equal(dialogue.kept.role, DIALOGUE_REPLY_ENDED_MAIL);
+    dialogue_clear(&dialogue);
+}
+
+static void test_may_speak(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *client, *server;
+        bool may;
+    } steps[] = {
+        {"", "220-mx\r\n", false},     {"", "220 mx\r\n", true},    {"EHLO", "", true},
+        {" c\r\n", "", true},          {"", "250-", false},         {"", "mx\r\n250 x\r\n", true},
+        {"AUTH LOGIN\r\n", "", false}, {"", "334 x\r\n", false},    {"eA==\r\n", "", false},
+        {"", "235 ok\r\n", true},      {"MAIL F:<>\r\n", "", true}, {"", "250 ok\r\n", true},
+        {"RCPT T:<b>\r\n", "", true},  {"", "250 ok\r\n", true},    {"DATA\r\n", "", true},
+        {"", "354 go\r\n", false},     {"text\r\n", "", false},     {".\r\n", "", false},
+        {"", "250 ok\r\n", true},      {"DATA\r\n", "", true},      {"text", "", false},
+        {"", "503 no\r\n", true},      {"\r\n", "", true},          {"", "500 x\r\n", true},
+        {"BDAT 3\r\n", "", false},     {"abc", "", false},          {"", "503 x\r\n", true},
+        {"QUIT\r\n", "", true},        {"", "221 bye\r\n", false},
+    };
+    struct dialogue dialogue;
+    start(&dialogue);
+    assert_true(dialogue_may_speak(&dialogue));
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        client(&dialogue, steps[i].client);
+        server(&dialogue, steps[i].server);
+        if (dialogue_may_speak(&dialogue) != steps[i].may)
+            fail_msg("step %zu (\"%s\" \"%s\")", i, steps[i].client, steps[i].server);
+    }
+    dialogue_clear(&dialogue);
+}
+
+static void test_may_skip(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    uint64_t length = 7;
+    start(&dialogue);
+    assert_false(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length));
+    server(&dialogue, "220 mx\r\n");
+    client(&dialogue, "BDAT 5000000000 LAST\r\nabc");
+    assert_true(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length));
+    assert_true(length == UINT64_C(4999999997));
+    assert_false(dialogue_may_skip(&dialogue, SIDE_SERVER, &length));
+    dialogue_skip(&dialogue, SIDE_CLIENT, length);
+    assert_false(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length));
+    assert_int_equal(dialogue.flags & DIALOGUE_GAP, 0);
+    dialogue_clear(&dialogue);
+
+    static const struct dialogue_options tls = {.implicit_tls = true};
+    dialogue_init(&dialogue, &tls);
+    dialogue_connected(&dialogue);
+    assert_false(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length)); /* record sizes still tell */
+    client(&dialogue, "EHLO c\r\n");
+    assert_true(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length)); /* no TLS: nothing tells */
+    assert_true(length == UINT64_MAX);
+    dialogue_clear(&dialogue);
+}
+
+static void test_clock(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    start(&dialogue);
+    uint32_t serial = dialogue.debt_serial;
+    server(&dialogue, "220-mx\r\n220-mx\r\n");
+    assert_int_equal(dialogue.debt_serial, serial); /* still the same greeting */
+    server(&dialogue, "220 mx\r\n");
+    assert_int_not_equal(dialogue.debt_serial, serial);
+    client(&dialogue, "EHLO c\r\nMAIL FROM:<a>\r\n");
+    serial = dialogue.debt_serial;
+    client(&dialogue, "RCPT TO:<b>\r\nRCPT TO:<d>\r\n");
+    assert_int_equal(dialogue.debt_serial, serial); /* the oldest debt is the same */
+    server(&dialogue, "250 mx\r\n250 ok\r\n");
+    serial = dialogue.debt_serial;
+    server(&dialogue, "250 ok\r\n"); /* one RCPT answered, one not: the same phase, another debt */
+    assert_int_equal(dialogue.phase, PHASE_RCPT);
+    assert_int_not_equal(dialogue.debt_serial, serial);
+    dialogue_clear(&dialogue);
+}
+
+/* Every reply to every verb, then QUIT: no reply may leave a session that cannot go on. */
+static void test_every_reply_to_every_verb(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "HELO c\r\n",
+        "EHLO c\r\n",
+        "LHLO c\r\n",
+        "MAIL FROM:<a>\r\n",
+        "RCPT TO:<b>\r\n",
+        "DATA\r\n",
+        "BDAT 3\r\nabc",
+        "BDAT 3 LAST\r\nabc",
+        "RSET\r\n",
+        "QUIT\r\n",
+        "NOOP\r\n",
+        "VRFY b\r\n",
+        "EXPN b\r\n",
+        "HELP\r\n",
+        "AUTH LOGIN\r\n",
+        "ETRN b\r\n",
+        "XCLIENT a=b\r\n",
+        "XFORWARD a=b\r\n",
+        "SEND FROM:<a>\r\n",
+        "FROB\r\n",
+        "XXXX\r\n",
+        "\r\n",
+        "DATA\r\ntext\r\n.\r\n",
+        "DATA\r\ntext\r\n",
+        "STARTTLS\r\n",
+        "TURN\r\n",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        for (unsigned code = 200; code < 600; code++) {
+            struct dialogue dialogue;
+            char text[20];
+            start(&dialogue);
+            server(&dialogue, "220 mx\r\n");
+            client(&dialogue, "EHLO c\r\n");
+            server(&dialogue, "250 mx\r\n");
+            client(&dialogue, lines[i]);
+            snprintf(text, sizeof text, "%u x\r\n", code);
+            server(&dialogue, text);
+            assert_int_equal(dialogue.last_code, code);
+            assert_true(dialogue.errors == (code >= 400 ? 1 : 0));
+            if (dialogue.phase == PHASE_CLOSED)
+                assert_int_equal(dialogue.owed_by, SIDE_NONE);
+            if (code >= 400 && code != 421 && dialogue_outstanding_count(&dialogue) == 0)
+                assert_int_equal(dialogue.owed_by, SIDE_CLIENT);
+            bool body = dialogue.mode == DIALOGUE_BODY;
+            if (body)
+                client(&dialogue, ".\r\n");
+            bool turned = (dialogue.flags & DIALOGUE_TURNED) != 0;
+            if (dialogue.phase != PHASE_CLOSED && !(dialogue.flags & DIALOGUE_TLS) && !turned) {
+                for (unsigned left = dialogue_outstanding_count(&dialogue); left > 0; left--) {
+                    if (dialogue.mode == DIALOGUE_AUTH_TURN)
+                        client(&dialogue, "*\r\n");
+                    server(&dialogue, "500 x\r\n");
+                }
+                client(&dialogue, "QUIT\r\n");
+                assert_int_equal(dialogue.phase, PHASE_QUIT);
+                server(&dialogue, "221 x\r\n");
+                assert_int_equal(dialogue.phase, PHASE_CLOSED);
+            }
+            dialogue_clear(&dialogue);
+        }
+    }
+}
+
+#ifndef SANITIZED
+static void test_lack_of_memory_loses_text_only(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"MAIL FR", "OM:<a@c>\r", "\n"};
+    struct dialogue dialogue;
+    start(&dialogue);
+    starved = true;
+    server(&dialogue, "22");
+    server(&dialogue, "0 mx\r\n");
+    enum phase after_greeting = dialogue.phase;
+    client(&dialogue, "EHLO c\r\n");
+    server(&dialogue, "250 mx\r\n");
+    for (size_t i = 0; i < 3; i++)
+        client(&dialogue, pieces[i]);
+    enum phase phase = dialogue.phase;
+    enum side owed_by = dialogue.owed_by;
+    server(&dialogue, "550-no\r\n550 never\r\n");
+    server(&dialogue, "421 4.4.2 timeout\r\n");
+    starved = false;
+    assert_int_equal(after_greeting, PHASE_HELO);
+    assert_int_equal(phase, PHASE_MAIL);
+    assert_int_equal(owed_by, SIDE_SERVER);
+    assert_int_equal(dialogue.phase, PHASE_CLOSED);
+    assert_int_equal(dialogue.kept.code, 421);
+    assert_null(dialogue.kept.text);
+    dialogue_clear(&dialogue);
+}
+#else
+static void test_lack_of_memory_loses_text_only(void **state)
+{
+    (void)state;
+    skip();
+}
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_idle_session_holds_no_memory),
+        cmocka_unit_test(test_octets_are_counted),
+        cmocka_unit_test(test_kept_text_is_bounded_and_the_first_that_ends_stays),
+        cmocka_unit_test(test_kept_text_joins_lines),
+        cmocka_unit_test(test_may_speak),
+        cmocka_unit_test(test_may_skip),
+        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_every_reply_to_every_verb),
+        cmocka_unit_test(test_lack_of_memory_loses_text_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
