@@ -260,6 +260,8 @@ static const struct rule rules[] = {
     {.name = "state-expired", .all = FACT_UNDELIVERED | FACT_AFTER_LONG_IDLE,
      .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK) | ALSO(SUSPECT),
      .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "backlog-full", .phases = PHASE(GREETING), .all = FACT_OWED_SERVER | FACT_STALLED | FACT_SYN_ACK_REPEATED,
+     .cause = CAUSE_BACKLOG_FULL, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
     {.name = "undelivered", .all = FACT_UNDELIVERED,
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_CERTAIN},
     {.name = "window-tiny", .all = FACT_WINDOW_TINY | FACT_STALLED,

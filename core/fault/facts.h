@@ -74,6 +74,7 @@
 #define FACT_TLS_CLOSE_NOTIFY FACT(57) /* the side that ended said so inside TLS: deliberate */
 #define FACT_HELD             FACT(59) /* it waited here for a slot when it ended */
 #define FACT_TLS_INFERRED     FACT(58) /* who owed was inferred from record sizes */
+#define FACT_SYN_ACK_REPEATED FACT(60) /* the server repeats its SYN-ACK though it was acknowledged */
 
 #define FACTS_STALL_US      1000000 /* shorter silences are no stall: a second of RTO, scheduling and think time */
 #define FACTS_WAITED_FOR_US 5000000 /* the shortest idle limit seen in the field is 5-10 s (Postfix stress) */

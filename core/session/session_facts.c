@@ -38,6 +38,7 @@ static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t at_us)
     bits |= (leg->flags & LEG_UNREACHABLE) ? FACT_UNREACHABLE : 0;
     bits |= (leg->flags & LEG_ICMP_UNDIVERTED) ? FACT_ICMP_UNDIVERTED : 0;
     bits |= (leg->flags & LEG_TAPPED) ? FACT_TAPPED : 0;
+    bits |= (leg->flags & LEG_SYN_ACK_REPEATED) ? FACT_SYN_ACK_REPEATED : 0;
     bits |= leg->probe == PROBE_ANSWERED ? FACT_PROBE_ANSWERED : 0;
     bits |= leg->probe == PROBE_UNANSWERED ? FACT_PROBE_UNANSWERED : 0;
     if (leg->probe == PROBE_REVEALED) {
