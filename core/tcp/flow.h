@@ -148,7 +148,6 @@ struct flow {
     enum flow_state state;
     bool midstream;   /* picked up without its SYN */
     bool connected;   /* octets may go on */
-    bool delivering;  /* private */
     bool syn_pending; /* a new SYN on a live connection: believed when it is answered */
     uint32_t pending_sequence;
     uint64_t pending_us;

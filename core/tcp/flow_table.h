@@ -37,6 +37,7 @@ struct flow_entry {
     struct flow flow;
     struct flow_key key;
     bool client_is_first; /* which end of the key is the client */
+    bool ignored;         /* known not to be of interest */
     uint8_t population;   /* enum flow_population */
     uint32_t chain;       /* private: indexes + 1 */
     uint32_t newer, older;

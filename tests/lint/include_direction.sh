@@ -1,6 +1,6 @@
 #!/bin/bash
 # include_direction.sh [DIRECTORY] - fails on an include against the direction in which data flows (ARCHITECTURE.md):
-#   core: base <- stream <- {tcp, smtp} <- fault <- policy <- report <- session
+#   core: base <- stream <- {tcp, smtp} <- fault <- policy <- report <- session <- tracker
 #   core <- conf <- daemon <- {proxy, nfq, replay} <- cli
 # A room may include itself and rooms of a lower rank. Rooms of equal rank never include each other.
 # With --self-test: plants violations in a copy and checks that each is found.
@@ -10,7 +10,7 @@ check() { # directory
     (cd "$1" && find core conf daemon proxy nfq replay cli -name '*.[ch]' 2>/dev/null | sort | xargs -r awk '
         BEGIN {
             n = split("core/base:0 core/stream:1 core/tcp:2 core/smtp:2 core/fault:3 core/policy:4 core/report:5 " \
-                      "core/session:6 conf:7 daemon:8 proxy:9 nfq:9 replay:9 cli:10", pairs, " ")
+                      "core/session:6 core/tracker:7 conf:8 daemon:9 proxy:10 nfq:10 replay:10 cli:11", pairs, " ")
             for (i = 1; i <= n; i++) { split(pairs[i], pair, ":"); rank[pair[1]] = pair[2] }
         }
         function room_of(path,    parts) {
@@ -40,7 +40,7 @@ self_test() {
     local copy file line missed=0
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' RETURN
-    mkdir -p "$copy"/{core/{base,stream,tcp,smtp,fault,policy,report,session},conf,daemon,proxy,nfq,replay,cli}
+    mkdir -p "$copy"/{core/{base,stream,tcp,smtp,fault,policy,report,session,tracker},conf,daemon,proxy,nfq,replay,cli}
     while read -r file line; do
         printf '#include "%s"\n' "$line" >"$copy/$file"
         if check "$copy" >"$copy/said" 2>&1 || ! grep -q "^$file:1:" "$copy/said"; then
@@ -53,6 +53,8 @@ core/base/x.c core/stream/line.h
 core/smtp/x.c core/tcp/x.h
 core/fault/x.h core/policy/policy_settings.h
 core/session/x.c conf/settings.h
+core/session/x.c core/tracker/tracker.h
+core/tcp/x.c core/fault/evidence.h
 conf/x.c daemon/log.h
 daemon/x.c proxy/proxy.h
 proxy/x.c nfq/nfq.h

@@ -1,0 +1,141 @@
+/* tracker - from packets to records: finds the connections, follows their streams, feeds a session for each, and hands
+ * out a record when one ends. What the packet ways of seeing (nfq, replay) share.
+ *
+ * A session is SMTP when its server's port is one of the configured ones, or, with any_port, when its dialogue says
+ * so: a greeting that names SMTP, or a client that opens with EHLO, HELO or LHLO.
+ * A connection that ran before we looked is picked up at its first octets (note midstream).
+ *
+ * How an end is told: what the other side answers to it (that it is alive, where its stream stands) belongs to the
+ * evidence, so an end waits for the first packet from there, TRACKER_ANSWER_US at most, and is dated back.
+ *
+ * Owns:    a flow_table, the sessions in it. Borrows: settings, limiter, callbacks, for its whole life.
+ * Bounds:  max_flows connections, TRACKER_KEPT_OCTETS of segments out of order in all, TRACKER_HOSTS hosts whose TTL is
+ *          remembered; tracker_memory_octets() is the worst case. Half-open connections have no session yet.
+ * Threads: one at a time; no globals. Time: monotonic microseconds from the caller; a step back counts as 0. */
+#ifndef SMTPWITNESS_CORE_TRACKER_TRACKER_H
+#define SMTPWITNESS_CORE_TRACKER_TRACKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/attributes.h"
+#include "core/policy/limiter.h"
+#include "core/policy/policy_settings.h"
+#include "core/report/record.h"
+#include "core/session/session.h"
+#include "core/tcp/flow_table.h"
+
+#define TRACKER_KEPT_OCTETS    (UINT32_C(64) << 20) /* 1024 directions with a full window out of order */
+#define TRACKER_HOSTS          256       /* servers whose TTL is remembered, to know a foreign RST by */
+#define TRACKER_ANSWER_US      3000000   /* RFC 6298: the first retransmission timeout is 1 s */
+#define TRACKER_LINGER_US      2000000   /* after the end: stragglers still tell something */
+#define TRACKER_OVER_US        60000000  /* TIME-WAIT on Linux: late packets start nothing new */
+#define TRACKER_HALF_OPEN_US   130000000 /* the last retransmission of a SYN comes 64 s after the one before */
+#define TRACKER_REJECTED_US    5000000   /* an ICMP error answered the SYN and nothing follows */
+#define TRACKER_HALF_CLOSED_US 120000000            /* one side said FIN, then nothing */
+#define TRACKER_IDLE_US        UINT64_C(7200000000) /* keepalives come every two hours (RFC 9293 section 3.8.4) */
+
+struct tracker;
+
+enum tracker_port {
+    TRACKER_PORT_OTHER = 0,
+    TRACKER_PORT_SMTP,
+    TRACKER_PORT_IMPLICIT_TLS,
+    TRACKER_PORT_LMTP,
+};
+
+/* What happened to a tracked session, for those who tell its story. */
+enum tracker_step {
+    TRACKER_STEP_OPENED = 0,
+    TRACKER_STEP_CONNECTED,
+    TRACKER_STEP_OCTETS, /* or skipped ones */
+    TRACKER_STEP_FIN,
+    TRACKER_STEP_RESET,
+    TRACKER_STEP_WINDOW_CLOSED,
+    TRACKER_STEP_WINDOW_OPENED,
+    TRACKER_STEP_REPEATED, /* octets of that side had to be repeated */
+    TRACKER_STEP_FREED,
+    TRACKER_STEP_GAP,
+    TRACKER_STEP_MISSING, /* that side showed that octets of it never came by here */
+    TRACKER_STEP_ICMP,    /* an error about what that side sent */
+    TRACKER_STEP_ENDED,   /* the last one, before its record */
+};
+
+struct tracker_session {
+    struct session session;
+    struct flow_entry *entry;
+    void *story; /* the caller's; free it in record() */
+    /* Private. */
+    uint64_t silence_us; /* the debtor's last octet before the latest event */
+    uint64_t pending_us; /* when what is pending happened; 0 = nothing is */
+    uint64_t pending_until_us;
+    uint64_t pending_silence_us;
+    enum session_end pending_end; /* NONE: only the evidence is due */
+    enum side pending_on;         /* whose next packet it waits for */
+    enum connect_result connect;
+    enum packet_icmp icmp[SIDE_PAIR]; /* of the leg */
+    uint8_t icmp_type[SIDE_PAIR], icmp_code[SIDE_PAIR];
+    bool icmp_foreign[SIDE_PAIR];
+    bool reset_compared;
+    bool reset_fits;
+    bool detecting; /* whether it is SMTP is not known yet */
+    bool midstream;
+    bool spoke[SIDE_PAIR];
+};
+
+struct tracker_callbacks {
+    void *context;
+    /* A record of kind verdict (then the session goes away) or stall. Borrowed during the call. */
+    void (*record)(void *context, struct tracker_session *tracked, const struct record *record);
+    /* May be NULL. `side`: SIDE_NONE when no side is meant. */
+    void (*step)(void *context, struct tracker_session *tracked, enum tracker_step step, enum side side,
+                 uint64_t now_us);
+    /* enum session_want: probes and closing are the caller's to do. May be NULL. */
+    void (*want)(void *context, struct tracker_session *tracked, uint32_t wants, uint64_t now_us);
+    /* A session turned out not to be SMTP: free its story. May be NULL. */
+    void (*dropped)(void *context, struct tracker_session *tracked);
+};
+
+struct tracker_options {
+    enum record_mode mode;
+    const struct policy_settings *policy;
+    struct limiter *limiter; /* may be NULL */
+    uint32_t max_flows;
+    uint8_t seed[FLOW_TABLE_SEED_OCTETS];
+    const char *id_prefix;
+    bool any_port;
+    bool proxy_protocol;
+    bool probing;
+    struct tracker_callbacks callbacks;
+};
+
+struct tracker_stats {
+    uint64_t packets, tcp_packets, other_packets, malformed_packets, cut_packets, fragments;
+    uint64_t copies, strays;
+    uint64_t flows, sessions, not_smtp, evicted;
+    uint32_t flows_now, half_open_now;
+};
+
+/* NULL without memory. */
+struct tracker *tracker_create(const struct tracker_options *options) MUST_CHECK;
+/* Finishes nothing: call tracker_finish() before. Accepts NULL. */
+void tracker_destroy(struct tracker *tracker);
+size_t tracker_memory_octets(uint32_t max_flows);
+
+void tracker_set_port(struct tracker *tracker, uint16_t port, enum tracker_port kind);
+
+/* One packet from its IP header on. `unix_ms` is the wall clock of now_us. */
+void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t captured, size_t wire_length,
+                       uint64_t now_us, int64_t unix_ms);
+
+/* At the latest when tracker_on_deadline() is due; UINT64_MAX = never. */
+uint64_t tracker_deadline_us(const struct tracker *tracker);
+void tracker_on_deadline(struct tracker *tracker, uint64_t now_us);
+
+/* No more packets come: every open session ends now. */
+void tracker_finish(struct tracker *tracker, uint64_t now_us);
+
+void tracker_stats(const struct tracker *tracker, struct tracker_stats *stats);
+
+#endif
