@@ -36,7 +36,7 @@ FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all help unit sanitize clang lint format fuzz cli-check rules-check proxy-check roots scenarios check check-fast \
-        demo bench generate install uninstall clean
+        demo bench bench-smoke generate install uninstall clean
 .SECONDARY:
 
 all: $(BIN)                ## build the program (the default)
@@ -107,8 +107,15 @@ check:                     ## everything; what CI runs (root)
 demo: $(BIN)               ## see it work: a router, two mail servers, a fault, its verdict (root)
 	@tests/demo/demo.sh
 
-bench: $(BIN)              ## speed beside plain forwarding and HAProxy (root)
-	@tests/bench/run.sh
+build/bench/smtpload: $(wildcard tests/bench/*.c) tests/bench/smtpload.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) -o $@
+
+bench: $(BIN) build/bench/smtpload       ## speed beside plain forwarding and HAProxy (root)
+	@tests/bench/run.py
+
+bench-smoke: $(BIN) build/bench/smtpload ## the same, one short round: does all mail pass (root)
+	@BENCH_QUICK=1 tests/bench/run.py
 
 generate: $(BIN)           ## rewrite the sample and the manual that come from the settings table
 	$(BIN) --print-sample >conf/smtpwitness.conf.sample
