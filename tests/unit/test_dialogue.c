@@ -194,6 +194,64 @@ static void test_clock(void **state)
     dialogue_clear(&dialogue);
 }
 
+static uint32_t random_state = 1;
+
+static uint32_t random_below(uint32_t limit)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (random_state >> 8) % limit;
+}
+
+/* Octets of the body up to and with its end, searched plainly. 0 = no end. */
+static size_t plain_end(const uint8_t *body, size_t length)
+{
+    for (size_t at = 0; at < length; at++) {
+        if (at == 2 && memcmp(body, ".\r\n", 3) == 0)
+            return 3;
+        if (at >= 4 && memcmp(body + at - 4, "\r\n.\r\n", 5) == 0)
+            return at + 1;
+    }
+    return 0;
+}
+
+static void check_body(const uint8_t *body, size_t length, uint32_t largest_piece)
+{
+    struct dialogue dialogue;
+    size_t end = plain_end(body, length);
+    start(&dialogue);
+    server(&dialogue, "220 mx\r\n");
+    client(&dialogue, "HELO c\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n");
+    server(&dialogue, "250 x\r\n250 x\r\n250 x\r\n354 x\r\n");
+    size_t wanted = end == 0 ? length : end;
+    for (size_t at = 0; at < wanted;) {
+        size_t taken = 1 + random_below(largest_piece);
+        taken = taken < wanted - at ? taken : wanted - at;
+        assert_int_equal(dialogue.phase, PHASE_BODY);
+        dialogue_consume(&dialogue, SIDE_CLIENT, body + at, taken);
+        at += taken;
+    }
+    assert_int_equal(dialogue.phase, end == 0 ? PHASE_BODY : PHASE_END_OF_DATA);
+    assert_int_equal(dialogue.body_octets, wanted);
+    dialogue_clear(&dialogue);
+}
+
+/* Bodies of nothing but line ends and dots, with more or less between them, cut anywhere. */
+static void test_random_bodies(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 30000; round++) {
+        uint8_t body[400];
+        size_t length = 1 + random_below(sizeof body);
+        uint32_t plain = random_below(40);
+        for (size_t i = 0; i < length; i++)
+            body[i] = random_below(plain + 3) >= 3 ? 'x' : (uint8_t) "\r\n."[random_below(3)];
+        size_t dot = random_below((uint32_t)length);
+        if (round % 2 == 0 && length - dot >= 5)
+            memcpy(body + dot, "\r\n.\r\n", 5);
+        check_body(body, length, 1 + random_below(round % 3 == 0 ? 400 : 9));
+    }
+}
+
 /* Every reply to every verb, then QUIT: no reply may leave a session that cannot go on. */
 static void test_every_reply_to_every_verb(void **state)
 {
@@ -309,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_may_speak),
         cmocka_unit_test(test_may_skip),
         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_random_bodies),
         cmocka_unit_test(test_every_reply_to_every_verb),
         cmocka_unit_test(test_lack_of_memory_loses_text_only),
     };
