@@ -143,6 +143,7 @@ void relay_conclude(struct relay *relay, const struct limiter_counts *counts, ui
     if (relay->concluded)
         return;
     relay->concluded = true;
+    relay_end_probes(relay, now_us); /* the tap forgets the flow while its sockets can still name it */
     session_finish(&relay->session, &record, now_us);
     if (counts != NULL)
         record.counts = *counts;

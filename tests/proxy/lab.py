@@ -165,6 +165,8 @@ class Witness:
         for thread in self.threads:
             thread.join(5)
         self.config.close()
+        if self.process.returncode not in (0, -signal.SIGKILL):
+            raise RuntimeError(f"the witness ended with {self.process.returncode}: " + "".join(self.messages[-40:]))
 
     @staticmethod
     def kind(record):

@@ -25,6 +25,14 @@ def claim(true, text, detail=""):
         failures.append(text)
 
 
+def claim_memory(true, text, detail=""):
+    """What a sanitizer's own memory would make false."""
+    if os.environ.get("SANITIZED"):
+        print(f"# skipped with a sanitizer: {text}", flush=True)
+    else:
+        claim(true, text, detail)
+
+
 def send_all(sock, octets, done):
     sock.settimeout(60)
     sock.sendall(octets)
@@ -178,7 +186,7 @@ def test_back_pressure():
             pass
         grown = witness.memory_kb() - before
         claim(sent < 60_000_000, "a server that does not read stops the client", f"{sent} octets in kernel buffers")
-        claim(grown < 1024, "... with bounded memory here", f"{grown} kB")
+        claim_memory(grown < 1024, "... with bounded memory here", f"{grown} kB")
         cpu = witness.processor_seconds()
         time.sleep(2)
         claim(witness.processor_seconds() - cpu < 0.05, "... and without spinning")
@@ -298,7 +306,7 @@ def test_many():
         ids = [record["session"] for record in witness.verdicts()]
         claim(len(set(ids)) == len(ids), "... no session id twice")
         grown = witness.memory_kb() - memory
-        claim(grown < 4096, "... memory does not grow", f"{grown} kB")
+        claim_memory(grown < 4096, "... memory does not grow", f"{grown} kB")
         witness.process.send_signal(signal.SIGUSR1)
         until(lambda: any("sessions=0 " in line for line in witness.messages), 3)
         claim(any("sessions=0 " in line and f"finished={total + 1}" in line for line in witness.messages), "... and the counters say so")
@@ -325,7 +333,7 @@ def test_idle_memory():
             kept.append((client, server))
         time.sleep(0.5)
         each = (witness.memory_kb() - before) * 1024 / IDLE
-        claim(each <= 1024, f"{IDLE} idle sessions: at most 1 kB of process memory each", f"{each:.0f} octets")
+        claim_memory(each <= 1024, f"{IDLE} idle sessions: at most 1 kB of process memory each", f"{each:.0f} octets")
         cpu = witness.processor_seconds()
         time.sleep(3)
         cpu = witness.processor_seconds() - cpu
@@ -681,7 +689,10 @@ def test_hold():
     limits = ("[limits]\nper-source = 3\nper-source-action = enforce\nover-limit = hold\nhold-longest = 4s\n")
     with Witness(limits) as witness, listen(4) as listener:
         kept = [pair(listener, 4) for _ in range(3)]
-        waiting = [connect(4) for _ in range(3)]
+        waiting = []
+        for number in range(3):  # one after the other: two workers accept in no order of their own
+            waiting.append(connect(4))
+            until(lambda: len([r for r in witness.records if r.get("event") == "refusal"]) == number + 1, 5)
         listener.settimeout(0.5)
         try:
             listener.accept()

@@ -1,6 +1,7 @@
 #!/bin/sh
 # run.sh [TEST...] - proves the relay on its own, between real sockets in network namespaces.
-# Needs root and a built program (make). Environment: PROGRAM (build/smtpwitness), PREFIX (px), IDLE (2500 sessions).
+# Needs root and a built program (make). Environment: PROGRAM (build/smtpwitness), PREFIX (px), IDLE (2500 sessions), SANITIZED
+# (non-empty: leave out claims about memory).
 # Prints one "ok" or "not ok" line per claim; exits non-zero when one of them does not hold.
 set -eu
 here=$(dirname -- "$(readlink -f -- "$0")")
