@@ -47,6 +47,7 @@ class Job:
     def __init__(self, scenario, way, options):
         self.scenario, self.way, self.options = scenario, way, options
         self.process = self.directory = None
+        self.told = False
         self.started = 0.0
 
     def start(self, number):
@@ -59,6 +60,7 @@ class Job:
                    self.directory, prefix]
         command += ["--verbose"] if self.options.verbose else []
         command += ["--keep"] if self.options.keep else []
+        self.prefix = prefix
         self.started = time.monotonic()
         self.output = None if self.options.verbose or self.options.keep else tempfile.TemporaryFile()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,
@@ -79,6 +81,14 @@ class Job:
             else:
                 self.process.kill()
             self.process.wait()
+
+    def tell_kept(self):
+        """For --keep: how it went, and how to enter."""
+        self.told = True
+        for problem in self.problems():
+            print(f"not ok {self.scenario.name} [{self.way}]: {problem}")
+        enter = f"nsenter --target {mta.child_of(self.process.pid)} --mount --pid ip netns exec {self.prefix}-"
+        print(f"kept: logs in {self.directory}/logs; enter a node (cli rc mid rs srv) with\n    {enter}mid bash\nCtrl-C ends it", flush=True)
 
     def problems(self):
         try:
@@ -155,6 +165,8 @@ def main():
             time.sleep(0.05)
             for job in list(running):
                 if job.process.poll() is None and not job.overdue():
+                    if options.keep and not job.told and os.path.exists(os.path.join(job.directory, "result.json")):
+                        job.tell_kept()
                     continue
                 seconds = job.seconds()
                 job.end()
