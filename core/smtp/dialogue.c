@@ -4,10 +4,6 @@
 
 #include "core/smtp/dialogue_internal.h"
 
-#define OFFERED                                                                                              \
-    ((uint32_t)(DIALOGUE_STARTTLS_OFFERED | DIALOGUE_PIPELINING_OFFERED | DIALOGUE_CHUNKING_OFFERED |        \
-                DIALOGUE_PIPECONNECT_OFFERED))
-
 static enum side role_of(const struct dialogue *dialogue, enum side side)
 {
     return (dialogue->flags & DIALOGUE_TURNED) != 0 ? side_other(side) : side;

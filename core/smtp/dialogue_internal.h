@@ -41,6 +41,11 @@ enum dialogue_state {
     STATE_REPLIES_BEGAN = 1u << 23,  /* some, not all, replies to the final dot have come (LMTP, PRDR) */
 };
 
+/* What the last EHLO reply offered. */
+#define DIALOGUE_OFFERED                                                                                     \
+    ((uint32_t)(DIALOGUE_STARTTLS_OFFERED | DIALOGUE_PIPELINING_OFFERED | DIALOGUE_CHUNKING_OFFERED |        \
+                DIALOGUE_PIPECONNECT_OFFERED))
+
 static inline bool state_has(const struct dialogue *dialogue, uint32_t bits)
 {
     return (dialogue->state & bits) != 0;
@@ -94,11 +99,27 @@ void line_note_flags(struct dialogue *dialogue, const struct line_view *view);
 
 /* dialogue_reply.c: a complete reply. */
 void reply_apply(struct dialogue *dialogue, const struct reply *reply);
+
+/* dialogue_capability.c: one line of an EHLO reply. */
 void reply_apply_capability(struct dialogue *dialogue, const struct reply *reply);
+
+/* dialogue_answer.c: the reply answers the oldest verb, which is `verb`. */
+void answer_verb(struct dialogue *dialogue, enum verb verb, const struct reply *reply);
+/* A reply shows that a mail is open whose MAIL or its reply we did not see. */
+void mail_infer_open(struct dialogue *dialogue);
+void mail_fail(struct dialogue *dialogue, enum verb verb, const struct reply *reply);
+void dialogue_forget_mail(struct dialogue *dialogue);
+
+/* dialogue_kept.c: the reply worth quoting. */
 void kept_clear(struct dialogue *dialogue);
+void kept_take(struct dialogue *dialogue, enum dialogue_reply_role role, enum verb verb,
+               const struct reply *reply);
+/* It may have ended the mail: it did unless the client finds another way. */
+void kept_take_candidate(struct dialogue *dialogue, enum verb verb, const struct reply *reply);
+bool kept_is_candidate(const struct dialogue *dialogue);
+bool kept_answers_hello(const struct dialogue *dialogue);
 
 /* dialogue.c */
 void dialogue_begin_tls(struct dialogue *dialogue, bool implicit);
-void dialogue_forget_mail(struct dialogue *dialogue);
 
 #endif

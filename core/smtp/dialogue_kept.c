@@ -1,0 +1,59 @@
+/* The reply worth quoting: what ended the session, or the mail. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/smtp/dialogue_internal.h"
+
+void kept_clear(struct dialogue *dialogue)
+{
+    free(dialogue->kept.text);
+    dialogue->kept = (struct dialogue_kept_reply){.role = DIALOGUE_REPLY_NONE};
+    state_drop(dialogue, STATE_CANDIDATE);
+}
+
+void kept_take(struct dialogue *dialogue, enum dialogue_reply_role role, enum verb verb,
+               const struct reply *reply)
+{
+    struct dialogue_kept_reply *kept = &dialogue->kept;
+    if (kept->role == DIALOGUE_REPLY_ENDED_SESSION)
+        return;
+    if (kept->role == DIALOGUE_REPLY_ENDED_MAIL && role == DIALOGUE_REPLY_ENDED_MAIL) {
+        state_drop(dialogue, STATE_CANDIDATE); /* the mail has surely failed now, and the first reason stands */
+        return;
+    }
+    kept_clear(dialogue);
+    kept->role = role;
+    kept->class = reply_text_classify(reply->code, reply->enhanced, reply->text, reply->text_length);
+    kept->verb = verb;
+    kept->phase = dialogue->phase;
+    kept->owed_by = dialogue->owed_by;
+    kept->code = reply->code;
+    kept->body_began = state_has(dialogue, STATE_BODY_BEGAN);
+    if (reply->text == NULL)
+        return;
+    size_t length = reply->text_length < DIALOGUE_REPLY_TEXT ? reply->text_length : DIALOGUE_REPLY_TEXT;
+    kept->text = malloc(length + 1);
+    if (kept->text == NULL)
+        return;
+    memcpy(kept->text, reply->text, length);
+    kept->text[length] = 0;
+}
+
+void kept_take_candidate(struct dialogue *dialogue, enum verb verb, const struct reply *reply)
+{
+    if (dialogue->kept.role != DIALOGUE_REPLY_NONE)
+        return;
+    kept_take(dialogue, DIALOGUE_REPLY_ENDED_MAIL, verb, reply);
+    state_set(dialogue, STATE_CANDIDATE);
+}
+
+bool kept_is_candidate(const struct dialogue *dialogue)
+{
+    return state_has(dialogue, STATE_CANDIDATE) && dialogue->kept.role == DIALOGUE_REPLY_ENDED_MAIL;
+}
+
+bool kept_answers_hello(const struct dialogue *dialogue)
+{
+    enum verb verb = dialogue->kept.verb;
+    return verb == VERB_HELO || verb == VERB_EHLO || verb == VERB_LHLO;
+}
