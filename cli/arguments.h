@@ -10,7 +10,7 @@
 #include "core/base/attributes.h"
 
 #define ARGUMENTS_MAX_OPTIONS  8
-#define ARGUMENTS_MAX_OPERANDS 2
+#define ARGUMENTS_MAX_OPERANDS 256
 
 struct arguments_option {
     const char *name;       /* with its dashes: "--config" */

@@ -9,8 +9,9 @@
 
 enum command_exit {
     COMMAND_OK = 0,
-    COMMAND_FAILED = 1, /* at run time: a missing privilege, a port in use */
-    COMMAND_USAGE = 2,  /* wrong arguments or a wrong configuration: nothing was touched */
+    COMMAND_FAILED = 1,  /* at run time: a missing privilege, a port in use */
+    COMMAND_USAGE = 2,   /* wrong arguments or a wrong configuration: nothing was touched */
+    COMMAND_DAMAGED = 3, /* replay: a file is damaged; it was read as far as possible */
 };
 
 struct command {
@@ -28,7 +29,16 @@ enum command_proxy_option {
     COMMAND_PROXY_PID_FILE,
 };
 
+/* The options of `replay`, likewise. */
+enum command_replay_option {
+    COMMAND_REPLAY_PORT = 0,
+    COMMAND_REPLAY_ANY_PORT,
+    COMMAND_REPLAY_FORMAT,
+    COMMAND_REPLAY_CONFIG,
+};
+
 enum command_exit command_proxy(const struct arguments *arguments);
+enum command_exit command_replay(const struct arguments *arguments);
 enum command_exit command_check(const struct arguments *arguments);
 enum command_exit command_explain(const struct arguments *arguments);
 enum command_exit command_dump_config(const struct arguments *arguments);

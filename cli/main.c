@@ -23,6 +23,15 @@ static const struct arguments_option proxy_options[] = {
     {0},
 };
 
+/* In the order of enum command_replay_option. */
+static const struct arguments_option replay_options[] = {
+    {"--port", "N[,N]", NULL, "SMTP on these ports, too"},
+    {"--any-port", NULL, NULL, "SMTP on any port, known by its dialogue"},
+    {"--format", "FORMAT", "text|logfmt|json", "a story of each session (the default), or its line"},
+    {"--config", "FILE", NULL, "the configuration; without it the defaults"},
+    {0},
+};
+
 static const struct arguments_option config_option[] = {
     {"--config", "FILE", NULL, "the configuration; without it the defaults"},
     {0},
@@ -33,6 +42,10 @@ static const struct command commands[] = {
      "stand between mail gateways and servers as a transparent proxy",
      {proxy_options, 0, 0, ""},
      command_proxy},
+    {"replay",
+     "whose fault was each session in these captures? pcap or pcapng, also gzip; - is standard input",
+     {replay_options, 1, ARGUMENTS_MAX_OPERANDS, "FILE..."},
+     command_replay},
     {"check", "say whether a configuration file is good", {NULL, 1, 1, "FILE"}, command_check},
     {"explain",
      "what a cause in a verdict means and what to do; without CAUSE: list them",
@@ -97,7 +110,8 @@ static enum command_exit command_help(const struct arguments *arguments)
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         print_command(&commands[i]);
     }
-    printf("\nExit codes: 0 good, 1 failed while running, 2 wrong arguments or configuration.\n"
+    printf("\nExit codes: 0 good, 1 failed while running, 2 wrong arguments or configuration,\n"
+           "3 a capture is damaged.\n"
            "Manual pages: smtpwitness(8), smtpwitness.conf(5).\n");
     return command_finish_output();
 }

@@ -1,0 +1,292 @@
+#include "replay/story.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/report/record_fields.h"
+
+struct story_turn {
+    uint64_t at_us, lasted_us;
+    uint8_t step; /* enum tracker_step; OCTETS = a turn of the dialogue */
+    uint8_t side;
+    uint8_t phase;
+    uint8_t owed_by;
+};
+
+struct story {
+    struct story_turn first[STORY_FIRST];
+    struct story_turn last[STORY_LAST]; /* a ring */
+    struct story_turn open;             /* the turn that runs */
+    uint64_t count;
+    bool running;
+};
+
+struct story *story_create(void)
+{
+    return calloc(1, sizeof(struct story));
+}
+
+void story_destroy(struct story *story)
+{
+    free(story);
+}
+
+static void story_add(struct story *story, const struct story_turn *turn)
+{
+    if (story->count < STORY_FIRST) {
+        story->first[story->count] = *turn;
+    } else {
+        story->last[(story->count - STORY_FIRST) % STORY_LAST] = *turn;
+    }
+    story->count++;
+}
+
+static void story_turn_ends(struct story *story, uint64_t now_us)
+{
+    if (story->running) {
+        story->open.lasted_us = now_us > story->open.at_us ? now_us - story->open.at_us : 0;
+        story_add(story, &story->open);
+        story->running = false;
+    }
+}
+
+static void story_turn_begins(struct story *story, const struct tracker_session *tracked, uint64_t now_us)
+{
+    const struct dialogue *dialogue = &tracked->session.dialogue;
+    story->open = (struct story_turn){.at_us = now_us,
+                                      .step = TRACKER_STEP_OCTETS,
+                                      .phase = (uint8_t)dialogue->phase,
+                                      .owed_by = (uint8_t)dialogue->owed_by};
+    story->running = true;
+}
+
+void story_on_step(struct story *story, const struct tracker_session *tracked, enum tracker_step step,
+                   enum side side, uint64_t now_us)
+{
+    const struct dialogue *dialogue = &tracked->session.dialogue;
+    switch (step) {
+    case TRACKER_STEP_OPENED:
+        story_turn_begins(story, tracked, now_us);
+        return;
+    case TRACKER_STEP_CONNECTED:
+    case TRACKER_STEP_OCTETS:
+        if (!story->running || story->open.phase != (uint8_t)dialogue->phase ||
+            story->open.owed_by != (uint8_t)dialogue->owed_by) {
+            story_turn_ends(story, now_us);
+            story_turn_begins(story, tracked, now_us);
+        }
+        return;
+    case TRACKER_STEP_ENDED:
+        story_turn_ends(story, now_us);
+        return;
+    case TRACKER_STEP_FIN:
+    case TRACKER_STEP_RESET:
+    case TRACKER_STEP_WINDOW_CLOSED:
+    case TRACKER_STEP_WINDOW_OPENED:
+    case TRACKER_STEP_REPEATED:
+    case TRACKER_STEP_FREED:
+    case TRACKER_STEP_GAP:
+    case TRACKER_STEP_MISSING:
+    case TRACKER_STEP_ICMP:
+        break;
+    }
+    struct story_turn turn = {.at_us = now_us, .step = (uint8_t)step, .side = (uint8_t)side};
+    story_add(story, &turn);
+}
+
+/* "350 us", "12.3 ms", "61.2 s". */
+static const char *duration_text(uint64_t us, char text[32])
+{
+    if (us < 1000) {
+        snprintf(text, 32, "%" PRIu64 " us", us);
+    } else if (us < 1000000) {
+        snprintf(text, 32, "%" PRIu64 ".%" PRIu64 " ms", us / 1000, us / 100 % 10);
+    } else {
+        snprintf(text, 32, "%" PRIu64 ".%" PRIu64 " s", us / 1000000, us / 100000 % 10);
+    }
+    return text;
+}
+
+static const char *step_text(enum tracker_step step)
+{
+    switch (step) {
+    case TRACKER_STEP_FIN:
+        return "the %s closes its direction";
+    case TRACKER_STEP_RESET:
+        return "a reset in the name of the %s";
+    case TRACKER_STEP_WINDOW_CLOSED:
+        return "the %s's window is closed: it does not read";
+    case TRACKER_STEP_WINDOW_OPENED:
+        return "the %s's window is open again";
+    case TRACKER_STEP_REPEATED:
+        return "the %s has to repeat what had passed here";
+    case TRACKER_STEP_FREED:
+        return "what the %s repeated is acknowledged";
+    case TRACKER_STEP_GAP:
+        return "octets of the %s were acknowledged that this capture does not have";
+    case TRACKER_STEP_MISSING:
+        return "the %s has sent octets that never came by here";
+    case TRACKER_STEP_ICMP:
+        return "an ICMP error about what the %s sent";
+    case TRACKER_STEP_OPENED:
+    case TRACKER_STEP_CONNECTED:
+    case TRACKER_STEP_OCTETS:
+    case TRACKER_STEP_ENDED:
+        break;
+    }
+    return "";
+}
+
+static void print_turn(const struct story_turn *turn, uint64_t start_us, FILE *to)
+{
+    char lasted[32], words[96];
+    uint64_t at_us = turn->at_us > start_us ? turn->at_us - start_us : 0;
+    fprintf(to, "  %6" PRIu64 ".%03" PRIu64 "  ", at_us / 1000000, at_us / 1000 % 1000);
+    if (turn->step != TRACKER_STEP_OCTETS) {
+        snprintf(words, sizeof words, "-- ");
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(words + 3, sizeof words - 3, step_text((enum tracker_step)turn->step),
+                 side_name((enum side)turn->side));
+#pragma GCC diagnostic pop
+        fprintf(to, "%s\n", words);
+        return;
+    }
+    duration_text(turn->lasted_us, lasted);
+    if (turn->owed_by == SIDE_NONE) {
+        fprintf(to, "%-12s nobody owes for %s\n", phase_name((enum phase)turn->phase), lasted);
+    } else {
+        fprintf(to, "%-12s the %s owes for %s\n", phase_name((enum phase)turn->phase),
+                side_name((enum side)turn->owed_by), lasted);
+    }
+}
+
+static void print_turns(const struct story *story, uint64_t start_us, FILE *to)
+{
+    uint64_t first = story->count < STORY_FIRST ? story->count : STORY_FIRST;
+    for (uint64_t i = 0; i < first; i++) {
+        print_turn(&story->first[i], start_us, to);
+    }
+    uint64_t more = story->count - first;
+    uint64_t last = more < STORY_LAST ? more : STORY_LAST;
+    if (more > last) {
+        fprintf(to, "          ... %" PRIu64 " more turns ...\n", more - last);
+    }
+    for (uint64_t i = more - last; i < more; i++) {
+        print_turn(&story->last[i % STORY_LAST], start_us, to);
+    }
+}
+
+static void print_leg(const struct tracker_session *tracked, const struct record *record, enum side side,
+                      FILE *to)
+{
+    const struct leg_evidence *leg = &record->legs[side_index(side)];
+    const struct flow_side *own = &tracked->entry->flow.sides[side_index(side)];
+    const struct flow_side *sent = &tracked->entry->flow.sides[side_index(side_other(side))];
+    char text[32];
+    fprintf(to, "  %s leg:", side_name(side));
+    if (leg->rtt_us != 0) {
+        fprintf(to, " round trip %s;", duration_text(leg->rtt_us, text));
+    }
+    if (own->ttl_low != 0) {
+        fprintf(to, " ttl %u;", own->ttl_high);
+    }
+    fprintf(to, " lost behind us %" PRIu32 ", lost before us %" PRIu32 ";", sent->repeated_after,
+            own->repeated_before);
+    if (own->reset_ttl != 0) {
+        fprintf(to, " its reset has ttl %u;", own->reset_ttl);
+    }
+    if (own->flags & FLOW_SIDE_RESET_STRAY) {
+        fprintf(to, " a reset outside the window was ignored;");
+    }
+    if (own->flags & FLOW_SIDE_DIFFERS) {
+        fprintf(to, " octets were repeated with other content;");
+    }
+    if (own->flags & FLOW_SIDE_TWINS) {
+        fprintf(to, " packets were captured twice;");
+    }
+    if (own->flags & FLOW_SIDE_REORDERED) {
+        fprintf(to, " packets came out of order;");
+    }
+    if (leg->icmp_seen) {
+        fprintf(to, " ICMP type %u code %u;", leg->icmp_type, leg->icmp_code);
+    }
+    if (leg->unacked_octets != 0) {
+        fprintf(to, " %" PRIu32 " octets sent to it not acknowledged;", leg->unacked_octets);
+    }
+    if (leg->revealed_octets != 0) {
+        fprintf(to, " %" PRIu32 " octets it sent never came by here;", leg->revealed_octets);
+    }
+    fprintf(to, "\n");
+}
+
+static void print_head(const struct record *record, FILE *to)
+{
+    char client[ADDRESS_TEXT_SIZE], server[ADDRESS_TEXT_SIZE], start[32] = "", lasted[32];
+    time_t seconds = (time_t)(record->start_unix_ms / 1000);
+    struct tm parts;
+    if (gmtime_r(&seconds, &parts) != NULL) {
+        strftime(start, sizeof start, "%Y-%m-%d %H:%M:%S", &parts);
+    }
+    fprintf(to, "session %s: %s -> %s\n", record->session_id, address_format(&record->client, client),
+            address_format(&record->server, server));
+    fprintf(to,
+            "  %s.%03d UTC, %s, %" PRIu32 " of %" PRIu32 " mails accepted, %" PRIu64
+            " octets from the client, %" PRIu64 " from the server\n",
+            start, (int)((record->start_unix_ms % 1000 + 1000) % 1000),
+            duration_text(record->duration_us, lasted), record->mails_ok, record->mails_total,
+            record->octets_client, record->octets_server);
+}
+
+static void print_set(const char *before, uint32_t set, unsigned count, const char *(*name)(unsigned),
+                      FILE *to)
+{
+    for (unsigned bit = 0; bit < count; bit++) {
+        if (set >> bit & 1u) {
+            fprintf(to, "%s%s", before, name(bit));
+            before = ", ";
+        }
+    }
+}
+
+static const char *fault_of_bit(unsigned bit)
+{
+    return fault_name((enum fault)bit);
+}
+
+static void print_reply(const struct record *record, FILE *to)
+{
+    if (record->reply == NULL) {
+        return;
+    }
+    fprintf(to, "  the reply: \"");
+    for (const char *at = record->reply; *at != '\0'; at++) {
+        unsigned char octet = (unsigned char)*at;
+        if (octet >= 0x20 && octet <= 0x7e) {
+            fputc(octet, to);
+        } else {
+            fprintf(to, "\\x%02x", octet);
+        }
+    }
+    fprintf(to, "\"\n");
+}
+
+void story_print(const struct story *story, const struct tracker_session *tracked,
+                 const struct record *record, FILE *to)
+{
+    const struct verdict *verdict = &record->verdict;
+    print_head(record, to);
+    if (story != NULL) {
+        print_turns(story, tracked->session.start_us, to);
+    }
+    print_leg(tracked, record, SIDE_CLIENT, to);
+    print_leg(tracked, record, SIDE_SERVER, to);
+    print_reply(record, to);
+    fprintf(to, "  verdict: fault %s, cause %s, %s", fault_name(verdict->fault), cause_name(verdict->cause),
+            confidence_name(verdict->confidence));
+    print_set("; not excluded: ", verdict->also, FAULT_COUNT, fault_of_bit, to);
+    print_set("; notes: ", verdict->notes, NOTE_COUNT, note_name, to);
+    fprintf(to, "\n  %s\n\n", verdict->explain);
+}
