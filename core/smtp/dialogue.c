@@ -198,10 +198,8 @@ static void dialogue_enter_running_tls(struct dialogue *dialogue)
     state_drop(dialogue, STATE_UNKNOWN);
     dialogue->tls.established = true;
     dialogue->tls.replies = 1; /* the handshake's tickets are long gone */
-    dialogue->tls.phase = PHASE_OPAQUE;
-    dialogue->tls.owed_by = SIDE_NONE;
-    for (size_t i = 0; i < SIDE_PAIR; i++)
-        dialogue->tls.directions[i].lost = true;
+    tls_stream_skip(&dialogue->tls, SIDE_CLIENT, 1);
+    tls_stream_skip(&dialogue->tls, SIDE_SERVER, 1);
 }
 
 void dialogue_consume(struct dialogue *dialogue, enum side side, const uint8_t *octets, size_t length)
