@@ -35,7 +35,7 @@ UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help unit sanitize clang lint format fuzz cli-check rules-check proxy-check roots scenarios check check-fast \
+.PHONY: all help unit sanitize clang lint format fuzz cli-check rules-check proxy-check captures-check roots scenarios check check-fast \
         demo bench bench-smoke generate install uninstall clean
 .SECONDARY:
 
@@ -92,6 +92,9 @@ rules-check:               ## the packet filter rules, in network namespaces (ro
 proxy-check: $(BIN)        ## the relay by itself, in network namespaces (root)
 	@tests/proxy/run.sh
 
+captures-check: $(BIN)     ## capture files through replay: built, damaged, in every envelope
+	@tests/captures/run $(BIN)
+
 roots:                     ## the small Debian roots the scenarios start mail servers from (root)
 	@tests/mta/make_roots.sh
 
@@ -102,7 +105,7 @@ check-fast:                ## unit tests and lint: before every commit
 	@tests/lib/check.sh unit lint
 
 check:                     ## everything; what CI runs (root)
-	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check scenarios
+	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check captures-check scenarios
 
 demo: $(BIN)               ## see it work: a router, two mail servers, a fault, its verdict (root)
 	@tests/demo/demo.sh

@@ -444,13 +444,15 @@ static uint64_t conclude(struct tracker_session *tracked, bool draining, uint64_
     bool unheard = server->repeats >= TRACKER_UNANSWERED && flow_unacked_octets(flow, SIDE_SERVER) > 0 &&
                    !(flow->sides[side_index(SIDE_CLIENT)].flags & FLOW_SIDE_RESET) &&
                    !flow_one_way(flow, SIDE_CLIENT);
-    if (unheard && (session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET)) {
-        session_on_end(session, SESSION_END_CLIENT_LOST, last_us);
-    } else if (session->end == SESSION_END_NONE) {
+    bool open = session->end == SESSION_END_NONE;
+    if (open) {
         sample(tracked, session->progress_us, now_us, now_us);
-        if (!draining) {
-            session_on_end(session, SESSION_END_CAPTURE, now_us);
-        }
+    }
+    if (unheard &&
+        (open || session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET)) {
+        session_on_end(session, SESSION_END_CLIENT_LOST, open ? now_us : last_us);
+    } else if (open && !draining) {
+        session_on_end(session, SESSION_END_CAPTURE, now_us);
     }
     return flow->state == FLOW_CLOSED ? last_us : now_us;
 }
