@@ -310,10 +310,17 @@ static void note_written(struct relay *relay, struct leg *leg, uint64_t now_us)
     leg->wrote_ms = since_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)since_ms;
 }
 
+/* The first reason counts. A reset behind a FIN is EPIPE to Linux (net/ipv4/tcp_input.c tcp_reset). */
+static void set_error(struct leg *leg, int error)
+{
+    if (leg->error == 0)
+        leg->error = (int16_t)(error == EPIPE ? ECONNRESET : error);
+}
+
 /* Its end of the connection is gone, as a write found out. What it said before is still read. */
 static void write_failed(struct leg *leg, int error)
 {
-    leg->error = (int16_t)(error == EPIPE ? ECONNRESET : error);
+    set_error(leg, error);
     leg->readable = true;
     leg->hung_up = true;
     pending_clear(&leg->pending);
@@ -406,8 +413,7 @@ static bool read_failed(struct relay *relay, enum side side, int error, uint64_t
         relay_note_icmp(relay, side, error, &icmp, now_us);
         return true;
     }
-    if (leg->error == 0)
-        leg->error = (int16_t)error;
+    set_error(leg, error);
     return false;
 }
 
@@ -658,8 +664,7 @@ static void take_leg_error(struct relay *relay, enum side side, uint64_t now_us)
     const int error = leg_take_error(leg);
 
     if (error != 0 && (!icmp_error_is_soft(error) || leg_is_dead(leg))) {
-        if (leg->error == 0)
-            leg->error = (int16_t)error;
+        set_error(leg, error);
     } else if (reported || error != 0) {
         relay_note_icmp(relay, side, error, &icmp, now_us);
     }

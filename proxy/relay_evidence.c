@@ -5,6 +5,7 @@
 #include "proxy/relay_internal.h"
 
 #define IPV4_TCP_HEADERS 40u
+#define IPV6_TCP_HEADERS 60u
 
 static struct leg_evidence evidence_of(const struct relay *relay, enum side side)
 {
@@ -60,6 +61,7 @@ static void apply_icmp(const struct relay *relay, enum side side, struct leg_evi
 static void ask_tap_for_icmp(struct relay *relay, enum side side, struct leg_evidence *evidence,
                              uint64_t now_us)
 {
+    const uint32_t headers = address_is_ipv4(&relay->session.server) ? IPV4_TCP_HEADERS : IPV6_TCP_HEADERS;
     struct tap_flow flow;
     struct icmp_error icmp;
     uint32_t mtu = 0;
@@ -72,8 +74,8 @@ static void ask_tap_for_icmp(struct relay *relay, enum side side, struct leg_evi
         return;
     }
     /* A path MTU message was on the wire, and our segments are as long as before: it did not reach our socket. */
-    if ((evidence->flags & LEG_ICMP_TOO_BIG) == 0 && mtu > IPV4_TCP_HEADERS &&
-        evidence->segment_octets > mtu - IPV4_TCP_HEADERS && (evidence->flags & LEG_ICMP_UNDIVERTED) == 0) {
+    if ((evidence->flags & (LEG_ICMP_TOO_BIG | LEG_ICMP_UNDIVERTED)) == 0 && mtu > headers &&
+        evidence->segment_octets > mtu - headers) {
         evidence->flags |= LEG_ICMP_UNDIVERTED;
         atomic_fetch_add(&relay->host->counters->icmp_undiverted, 1);
     }

@@ -1,0 +1,507 @@
+/* proxy/relay over the loopback: octets, ends, bounds, turns, limits. The log is replaced by a list of records. */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <malloc.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <cmocka.h>
+
+#include "conf/settings.h"
+#include "daemon/clock.h"
+#include "proxy/leg.h"
+#include "proxy/relay.h"
+
+#define MAX_RECORDS 64
+#define SECOND_US   UINT64_C(1000000)
+
+static struct record records[MAX_RECORDS];
+static size_t record_count;
+
+void log_record(struct log *log, const struct record *record)
+{
+    (void)log;
+    if (record_count < MAX_RECORDS)
+        records[record_count++] = *record;
+}
+
+struct bench {
+    struct relay_counters counters;
+    struct relay_host host;
+    struct settings_share *share;
+    struct limiter *limiter;
+    int entrance, backend; /* listeners: of the relay, of the server behind it */
+    struct address server;
+    int client_fd, server_fd;
+};
+
+static struct bench *bench;
+
+static int listen_local(struct address *address)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof name;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+    assert_int_not_equal(fd, -1);
+    assert_int_not_equal(bind(fd, (struct sockaddr *)&name, sizeof name), -1);
+    assert_int_not_equal(listen(fd, 64), -1);
+    assert_int_not_equal(getsockname(fd, (struct sockaddr *)&name, &length), -1);
+    assert_true(address_from_sockaddr(address, (struct sockaddr *)&name));
+    return fd;
+}
+
+static void turn(int milliseconds)
+{
+    struct epoll_event events[16];
+    const int count = epoll_wait(bench->host.epoll_fd, events, 16, milliseconds);
+
+    if (count > 0)
+        relay_host_dispatch(&bench->host, events, (size_t)count);
+    relay_host_run_again(&bench->host);
+    relay_host_run_timers(&bench->host, clock_monotonic_us());
+    relay_host_run_woken(&bench->host, clock_monotonic_us());
+    relay_host_free_dead(&bench->host);
+}
+
+static void turns(unsigned count)
+{
+    while (count-- > 0)
+        turn(2);
+}
+
+static int dial_entrance(struct address *address)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    struct address entrance;
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_not_equal(getsockname(bench->entrance, (struct sockaddr *)&name, &length), -1);
+    assert_true(address_from_sockaddr(&entrance, (struct sockaddr *)&name));
+    length = address_to_sockaddr(&entrance, &name);
+    assert_int_not_equal(connect(fd, (struct sockaddr *)&name, length), -1);
+    length = sizeof name;
+    assert_int_not_equal(getsockname(fd, (struct sockaddr *)&name, &length), -1);
+    assert_true(address_from_sockaddr(address, (struct sockaddr *)&name));
+    return fd;
+}
+
+/* A client comes in; what the relay does with it is up to its settings. */
+static int come_in(void)
+{
+    struct address client;
+    const int fd = dial_entrance(&client);
+    const int accepted = accept4(bench->entrance, NULL, NULL, SOCK_NONBLOCK);
+
+    assert_int_not_equal(accepted, -1);
+    relay_accept(&bench->host, bench->share, accepted, &client, &bench->server, clock_monotonic_us());
+    return fd;
+}
+
+static int server_accepts(void)
+{
+    for (unsigned tries = 0; tries < 200; tries++) {
+        const int fd = accept4(bench->backend, NULL, NULL, 0);
+
+        if (fd != -1)
+            return fd;
+        turn(1);
+    }
+    fail_msg("the server was not called");
+    return -1;
+}
+
+static void open_session(void)
+{
+    bench->client_fd = come_in();
+    bench->server_fd = server_accepts();
+    turns(3);
+}
+
+static void reset_socket(int fd)
+{
+    const struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    close(fd);
+}
+
+static ssize_t read_now(int fd, void *octets, size_t length)
+{
+    for (unsigned tries = 0; tries < 300; tries++) {
+        const ssize_t got = recv(fd, octets, length, MSG_DONTWAIT);
+
+        if (got != -1 || errno != EAGAIN)
+            return got;
+        turn(1);
+    }
+    errno = EAGAIN;
+    return -1;
+}
+
+static size_t verdict_count(void)
+{
+    size_t count = 0;
+
+    for (size_t index = 0; index < record_count; index++)
+        count += records[index].kind == RECORD_VERDICT ? 1 : 0;
+    return count;
+}
+
+static void assert_all_ended(size_t verdicts)
+{
+    for (unsigned tries = 0; tries < 2000 && bench->host.relay_count > 0; tries++)
+        turn(2);
+    assert_int_equal(bench->host.relay_count, 0);
+    assert_null(bench->host.first);
+    assert_int_equal(atomic_load(&bench->counters.sessions), 0);
+    assert_int_equal(atomic_load(&bench->counters.finished), verdicts);
+    assert_int_equal(verdict_count(), verdicts);
+    assert_int_equal(bench->host.wheel.timer_count, 0);
+    if (bench->limiter != NULL) {
+        struct limiter_stats stats;
+
+        limiter_stats(bench->limiter, &stats);
+        assert_int_equal(stats.total, 0);
+    }
+}
+
+static int set_up(void **state)
+{
+    static const uint8_t seed[16] = {3};
+    struct address entrance;
+    struct settings_error error;
+    struct settings *settings = settings_load(NULL, &error);
+
+    (void)state;
+    record_count = 0;
+    bench = calloc(1, sizeof *bench);
+    if (bench == NULL || settings == NULL || !relay_host_init(&bench->host, clock_monotonic_us()))
+        return -1;
+    bench->share = settings_share_create(settings);
+    bench->limiter = limiter_create(64, seed);
+    bench->host.limiter = bench->limiter;
+    bench->host.counters = &bench->counters;
+    bench->entrance = listen_local(&entrance);
+    bench->backend = listen_local(&bench->server);
+    bench->client_fd = bench->server_fd = -1;
+    return leg_options_inherit(bench->entrance, false) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    relay_host_stop(&bench->host, clock_monotonic_us());
+    relay_host_clear(&bench->host);
+    settings_share_release(bench->share);
+    limiter_destroy(bench->limiter);
+    close(bench->entrance);
+    if (bench->backend != -1)
+        close(bench->backend);
+    if (bench->client_fd != -1)
+        close(bench->client_fd);
+    if (bench->server_fd != -1)
+        close(bench->server_fd);
+    free(bench);
+    return 0;
+}
+
+static struct settings_proxy *proxy_settings(void)
+{
+    return &bench->share->settings->proxy;
+}
+
+/* ---- the claims ---- */
+
+static void an_idle_session_fits_in_a_kilobyte(void **state)
+{
+    void *probe = malloc(sizeof(struct relay));
+
+    (void)state;
+    assert_non_null(probe);
+    print_message("relay %zu octets, session %zu of them; %zu of the heap\n", sizeof(struct relay),
+                  sizeof(struct session), malloc_usable_size(probe) + sizeof(size_t));
+    assert_in_range(malloc_usable_size(probe) + sizeof(size_t), 1, 1024);
+    free(probe);
+}
+
+static void options_are_inherited(void **state)
+{
+    struct address client;
+    struct linger linger;
+    socklen_t length = sizeof linger;
+    const int fd = dial_entrance(&client);
+    const int accepted = accept4(bench->entrance, NULL, NULL, SOCK_NONBLOCK);
+    int on = 0;
+
+    (void)state;
+    assert_int_not_equal(getsockopt(accepted, SOL_SOCKET, SO_LINGER, &linger, &length), -1);
+    assert_int_equal(linger.l_onoff, 1);
+    assert_int_equal(linger.l_linger, 0);
+    length = sizeof on;
+    assert_int_not_equal(getsockopt(accepted, IPPROTO_IP, IP_RECVERR, &on, &length), -1);
+    assert_int_equal(on, 1);
+    close(accepted);
+    close(fd);
+}
+
+static void octets_and_ends_pass(void **state)
+{
+    char octets[100];
+
+    (void)state;
+    open_session();
+    assert_int_equal(write(bench->server_fd, "220 x\r\n", 7), 7);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 7);
+    assert_int_equal(write(bench->client_fd, "QUIT\r\n", 6), 6);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), 6);
+    shutdown(bench->client_fd, SHUT_WR);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), 0);
+    assert_int_equal(verdict_count(), 0); /* half closed only */
+    assert_int_equal(write(bench->server_fd, "221 x\r\n", 7), 7);
+    shutdown(bench->server_fd, SHUT_WR);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 7);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 0);
+    assert_all_ended(1);
+    assert_int_equal(records[0].octets_client, 6);
+    assert_int_equal(records[0].octets_server, 14);
+    assert_int_equal(records[0].verdict.fault, FAULT_NONE);
+}
+
+/* One turn moves at most its share, and what is left is not forgotten although the edge was spent. */
+static void a_turn_is_bounded(void **state)
+{
+    static uint8_t block[400000];
+    const size_t share = 4096 * RELAY_READS_PER_TURN;
+    struct epoll_event events[4];
+    size_t total = 0;
+    int count;
+
+    (void)state;
+    proxy_settings()->buffer_octets = 4096;
+    open_session();
+    assert_int_equal(send(bench->client_fd, block, 150000, 0), 150000);
+    count = epoll_wait(bench->host.epoll_fd, events, 4, 1000);
+    assert_int_equal(count, 1);
+    relay_host_dispatch(&bench->host, events, 1);
+    assert_non_null(bench->host.again);
+    usleep(2000);
+    for (ssize_t got; (got = recv(bench->server_fd, block, sizeof block, MSG_DONTWAIT)) > 0;)
+        total += (size_t)got;
+    assert_in_range(total, 1, share);
+    while (total < 150000) {
+        const ssize_t got = read_now(bench->server_fd, block, sizeof block);
+
+        assert_true(got > 0);
+        total += (size_t)got;
+    }
+    assert_int_equal(total, 150000);
+    assert_null(bench->host.again);
+}
+
+static void a_stuck_reader_stops_the_other(void **state)
+{
+    static uint8_t block[65536];
+    size_t sent = 0, total = 0;
+    unsigned quiet = 0;
+
+    (void)state;
+    open_session();
+    while (quiet < 50) {
+        const ssize_t done = send(bench->client_fd, block, sizeof block, MSG_DONTWAIT);
+
+        quiet = done > 0 ? 0 : quiet + 1;
+        sent += done > 0 ? (size_t)done : 0;
+        turn(1);
+    }
+    assert_true(bench->host.first->legs[0].paused);
+    assert_in_range(pending_length(bench->host.first->legs[1].pending), 1, proxy_settings()->buffer_octets);
+    assert_null(bench->host.again); /* it waits, it does not ask again and again */
+    shutdown(bench->client_fd, SHUT_WR);
+    for (;;) {
+        const ssize_t got = read_now(bench->server_fd, block, sizeof block);
+
+        assert_true(got >= 0);
+        if (got == 0)
+            break;
+        total += (size_t)got;
+    }
+    assert_int_equal(total, sent);
+    assert_false(bench->host.first->legs[0].paused);
+    reset_socket(bench->server_fd);
+    bench->server_fd = -1;
+    assert_all_ended(1);
+    assert_int_equal(records[0].octets_client, sent);
+}
+
+static void resets_pass(void **state)
+{
+    char octets[100];
+
+    (void)state;
+    open_session();
+    reset_socket(bench->client_fd);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(bench->server_fd);
+    assert_all_ended(1);
+    open_session();
+    assert_int_equal(write(bench->server_fd, "421 x\r\n", 7), 7);
+    reset_socket(bench->server_fd);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets),
+                     7); /* what was said before is heard */
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), -1);
+    assert_int_equal(errno, ECONNRESET);
+    bench->server_fd = -1;
+    assert_all_ended(2);
+}
+
+static void a_reset_behind_a_fin(void **state)
+{
+    char octets[10];
+
+    (void)state;
+    open_session();
+    shutdown(bench->client_fd, SHUT_WR);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), 0);
+    reset_socket(bench->client_fd);
+    bench->client_fd = -1;
+    assert_all_ended(1);
+    assert_int_equal(send(bench->server_fd, "x", 1, MSG_NOSIGNAL),
+                     -1); /* it was reset, although it had seen a FIN */
+    assert_int_equal(errno, EPIPE);
+}
+
+static void a_closed_port_is_a_reset(void **state)
+{
+    char octets[10];
+
+    (void)state;
+    close(bench->backend);
+    bench->backend = -1;
+    bench->client_fd = come_in();
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), -1);
+    assert_int_equal(errno, ECONNRESET);
+    assert_all_ended(1);
+    assert_int_equal(records[0].verdict.cause, CAUSE_PORT_CLOSED);
+    assert_int_equal(atomic_load(&bench->counters.connect_failed), 1);
+}
+
+static void over_a_limit(void **state)
+{
+    struct policy_limits *limits = &bench->share->settings->policy.limits;
+    char octets[500];
+    ssize_t got;
+    int refused;
+
+    (void)state;
+    limits->per_source_count = 1;
+    limits->per_source_action = POLICY_ENFORCE;
+    open_session();
+    refused = come_in();
+    got = read_now(refused, octets, sizeof octets);
+    assert_in_range(got, 5, sizeof octets);
+    assert_memory_equal(octets, "421 4.7.0 ", 10);
+    assert_memory_equal(octets + got - 2, "\r\n", 2);
+    assert_int_equal(read_now(refused, octets, sizeof octets), 0);
+    close(refused);
+    turns(5);
+    assert_int_equal(verdict_count(), 1);
+    assert_int_equal(record_count, 2); /* and a refusal line */
+    assert_int_equal(records[0].kind, RECORD_REFUSAL);
+    assert_int_equal(records[1].verdict.cause, CAUSE_WITNESS_LIMIT);
+    close(bench->server_fd);
+    close(bench->client_fd);
+    bench->client_fd = bench->server_fd = -1;
+    assert_all_ended(2);
+}
+
+static void held_until_there_is_a_place(void **state)
+{
+    struct policy_limits *limits = &bench->share->settings->policy.limits;
+    char octets[100];
+    int held, gone, second;
+
+    (void)state;
+    limits->per_source_count = 1;
+    limits->per_source_action = POLICY_ENFORCE;
+    limits->over_limit = POLICY_HOLD;
+    limits->hold_longest_us = 60 * SECOND_US;
+    open_session();
+    gone = come_in();
+    held = come_in();
+    assert_int_equal(write(held, "EHLO x\r\n", 8), 8);
+    turns(10);
+    assert_int_equal(bench->host.relay_count, 3);
+    assert_int_equal(accept4(bench->backend, NULL, NULL, SOCK_NONBLOCK), -1);
+    close(gone); /* leaves the queue */
+    turns(10);
+    assert_int_equal(bench->host.relay_count, 2);
+    close(bench->server_fd);
+    second = server_accepts();
+    assert_int_equal(read_now(second, octets, sizeof octets), 8);
+    close(second);
+    close(held);
+    close(bench->client_fd);
+    bench->client_fd = bench->server_fd = -1;
+    assert_all_ended(3);
+}
+
+static void turned_away(void **state)
+{
+    struct address client;
+    char octets[10];
+
+    (void)state;
+    bench->client_fd = dial_entrance(&client);
+    relay_turn_away(&bench->host, bench->share, accept4(bench->entrance, NULL, NULL, SOCK_NONBLOCK), &client,
+                    &bench->server, clock_monotonic_us());
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), -1);
+    assert_int_equal(errno, ECONNRESET);
+    assert_all_ended(1);
+    assert_int_equal(records[0].verdict.fault, FAULT_WITNESS);
+}
+
+static void stopping_ends_all(void **state)
+{
+    char octets[10];
+
+    (void)state;
+    open_session();
+    relay_host_stop(&bench->host, clock_monotonic_us());
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), -1);
+    assert_int_equal(errno, ECONNRESET);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), -1);
+    assert_all_ended(1);
+    assert_true((records[0].verdict.notes & NOTE_DRAINED) != 0);
+}
+
+int main(void)
+{
+#define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(an_idle_session_fits_in_a_kilobyte),
+        CASE(options_are_inherited),
+        CASE(octets_and_ends_pass),
+        CASE(a_turn_is_bounded),
+        CASE(a_stuck_reader_stops_the_other),
+        CASE(resets_pass),
+        CASE(a_reset_behind_a_fin),
+        CASE(a_closed_port_is_a_reset),
+        CASE(over_a_limit),
+        CASE(held_until_there_is_a_place),
+        CASE(turned_away),
+        CASE(stopping_ends_all),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
