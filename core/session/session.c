@@ -237,6 +237,14 @@ static void session_after_server(struct session *session, const struct session_m
             session->flags |= SESSION_DUPLICATE;
         }
     }
+    if (session->end == SESSION_END_REPLY && dialogue->kept.role != DIALOGUE_REPLY_ENDED_SESSION) {
+        /* It was no farewell: the session goes on, as some servers use 421 like any other 4xx. */
+        session->end = SESSION_END_NONE;
+        session->flags &= ~(uint32_t)(SESSION_SAMPLED_CLIENT | SESSION_SAMPLED_SERVER);
+        if (session->flags & SESSION_CLIENT_LEFT) {
+            session_decide_end(session, SESSION_END_CLIENT_FIN, before);
+        }
+    }
     if (session->end == SESSION_END_NONE && dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION) {
         struct session_moment moment = *before;
         moment.phase = (uint8_t)dialogue->kept.phase;

@@ -959,6 +959,29 @@ static void test_per_source_limit_counts(void **state)
     limiter = NULL;
 }
 
+static void test_421_as_any_other_4xx(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        hello();
+        client("MAIL FROM:<a>\r\n");
+        server("250 ok\r\n");
+        client("RCPT TO:<a>\r\n");
+        server("421 4.7.1 try again later\r\n");
+        client("RCPT TO:<b>\r\nDATA\r\n");
+        server("250 ok\r\n354 go\r\n");
+        client("x\r\n.\r\nQUIT\r\n");
+        if (i == 1) {
+            ends(SESSION_END_CLIENT_FIN);
+        }
+        server("250 ok\r\n221 Bye\r\n");
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+        assert_int_equal(record.mails_ok, 1);
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1004,6 +1027,7 @@ int main(void)
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_ledger_charges_who_was_waited_for),
         cmocka_unit_test(test_per_source_limit_counts),
+        cmocka_unit_test(test_421_as_any_other_4xx),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
