@@ -11,6 +11,7 @@ BENCH_RAW (a file that gets every run as a JSON line). Needs root. README.md tel
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -191,6 +192,7 @@ def report(runs, names, plan):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the namespaces are taken away on the way out
     try:
         plan = Plan()
         prepare()
