@@ -232,7 +232,11 @@ static void session_after_server(struct session *session, const struct session_m
         }
     }
     if (dialogue->mails.ok > mails_before) {
-        bool left = (session->flags & SESSION_CLIENT_LEFT) && !(dialogue->flags & DIALOGUE_QUIT_SENT);
+        /* A client that sends QUIT and FIN at once still listens; one that had waited has gone. */
+        bool gave_up = session->end == SESSION_END_CLIENT_FIN && session->moment.owed_by == SIDE_SERVER &&
+                       (uint64_t)session->moment.waited_ms * 1000 >= FACTS_STALL_US;
+        bool left = (session->flags & SESSION_CLIENT_LEFT) &&
+                    (gave_up || !(dialogue->flags & DIALOGUE_QUIT_SENT));
         if (left || (session->flags & SESSION_CLIENT_GONE)) {
             session->flags |= SESSION_DUPLICATE;
         }

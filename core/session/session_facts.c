@@ -81,10 +81,18 @@ static uint64_t dialogue_bits(const struct dialogue *dialogue)
     return bits;
 }
 
-static bool session_was_orderly(const struct session *session)
+/* The client had waited for the server in vain before it left; what was answered later it did not wait for. */
+static bool client_gave_up(const struct session *session, const struct session_moment *moment)
+{
+    return (session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET) &&
+           moment->owed_by == SIDE_SERVER && moment->phase != PHASE_QUIT &&
+           (uint64_t)moment->waited_ms * 1000 >= FACTS_STALL_US;
+}
+
+static bool session_was_orderly(const struct session *session, const struct session_moment *moment)
 {
     const struct dialogue *dialogue = &session->dialogue;
-    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION) {
+    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION || client_gave_up(session, moment)) {
         return false;
     }
     if (dialogue->flags & DIALOGUE_221_SEEN) {
@@ -174,7 +182,7 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
                     session->end != SESSION_END_DRAIN;
         bool in_body =
             moment->phase == PHASE_BODY || moment->phase == PHASE_BDAT || moment->phase == PHASE_END_OF_DATA;
-        bool nothing_open = !in_body && (moment->owed_by != SIDE_SERVER || session_was_orderly(session));
+        bool nothing_open = !in_body && (moment->owed_by != SIDE_SERVER || session_was_orderly(session, moment));
         /* A size limit said in the middle of the body counts even when the client never reads it. */
         bool said_in_body = kept->class == REPLY_CLASS_SIZE;
         bits |= over && (nothing_open || said_in_body) ? FACT_REPLY_DECIDES : 0;
@@ -244,7 +252,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= moment.mail_open ? FACT_MAIL_OPEN : 0;
     bool between = facts->phase == PHASE_IDLE || (facts->phase == PHASE_MAIL && dialogue->mails.total > 0);
     bits |= between && moment.owed_by == SIDE_CLIENT && !moment.mail_open ? FACT_IDLE : 0;
-    bits |= session_was_orderly(session) ? FACT_ORDERLY : 0;
+    bits |= session_was_orderly(session, &moment) ? FACT_ORDERLY : 0;
     bits |= (session->flags & SESSION_HELD) ? FACT_HELD : 0;
     bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
     bits |= after_long_idle(session) ? FACT_AFTER_LONG_IDLE : 0;

@@ -982,6 +982,33 @@ static void test_421_as_any_other_4xx(void **state)
     }
 }
 
+static void test_giving_up_behind_a_pipelined_quit(void **state) /* S67: Postfix sends QUIT behind the dot */
+{
+    (void)state;
+    for (unsigned ms = 30000; ms <= 120000; ms *= 2) {
+        story_begin();
+        data();
+        client("x\r\n.\r\nQUIT\r\n");
+        wait_ms(ms);
+        probe_answered(SIDE_SERVER);
+        ends(SESSION_END_CLIENT_FIN);
+        wait_ms(1000);
+        server("250 2.0.0 Ok: queued\r\n221 Bye\r\n");
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+        assert_true(record.duplicate);
+    }
+    story_begin(); /* the control: it says all at once, closes its half and listens */
+    data();
+    client("x\r\n.\r\nQUIT\r\n");
+    ends(SESSION_END_CLIENT_FIN);
+    wait_ms(60000);
+    server("250 2.0.0 Ok: queued\r\n221 Bye\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_false(record.duplicate);
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1028,6 +1055,7 @@ int main(void)
         cmocka_unit_test(test_ledger_charges_who_was_waited_for),
         cmocka_unit_test(test_per_source_limit_counts),
         cmocka_unit_test(test_421_as_any_other_4xx),
+        cmocka_unit_test(test_giving_up_behind_a_pipelined_quit),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
