@@ -1,5 +1,5 @@
-/* command - recognises one client line as an SMTP command (RFC 5321 section 4.1.1, and the extensions named in
- * the verb table). Tolerant: any case, leading blanks, missing brackets; peers' mistakes are data.
+/* command - recognises one client line as an SMTP command (RFC 5321 section 4.1.1, and the extensions named
+ * in the verb table). Tolerant: any case, leading blanks, missing brackets; peers' mistakes are data.
  * Threads: none. Time: none. Owns nothing. */
 #ifndef SMTPWITNESS_CORE_SMTP_COMMAND_H
 #define SMTPWITNESS_CORE_SMTP_COMMAND_H

@@ -2,14 +2,17 @@
  * STARTTLS RFC 3207, AUTH RFC 4954, LMTP RFC 2033, LIMITS RFC 9422).
  *
  * The server's replies are the truth about the phase: commands queue up in a FIFO of unanswered verbs, each
- * complete reply takes one off. When replies and queue cannot be made to agree, the dialogue re-synchronises
- * from the replies and says so (DIALOGUE_RESYNCED). Bodies are counted and skipped; only their end is looked for.
+ * complete reply takes one off. When replies and queue cannot be made to agree, the dialogue
+ * re-synchronises from the replies and says so (DIALOGUE_RESYNCED). Bodies are counted and skipped; only
+ * their end is looked for.
  *
  * Owns:    its queue, its two line assemblers (memory only while a line is split), one kept reply text.
  * Borrows: spans, during the call only.
- * Bounds:  DIALOGUE_MAX_RUNS runs of equal verbs outstanding; more sets DIALOGUE_TOO_DEEP and re-synchronises.
+ * Bounds:  DIALOGUE_MAX_RUNS runs of equal verbs outstanding; more sets DIALOGUE_TOO_DEEP: then
+ *          older runs merge into one of unknown verbs, their number stays right.
  *          DIALOGUE_REPLY_TEXT octets of a kept reply.
- * Errors:  none: whatever peers send is data. Allocation failure only loses text, never the phase.
+ * Errors:  none: whatever peers send is data. Allocation failure loses text, and of a line split over
+ *          spans all but its code or verb.
  * Threads: none. Time: none needed; the caller attributes time. */
 #ifndef SMTPWITNESS_CORE_SMTP_DIALOGUE_H
 #define SMTPWITNESS_CORE_SMTP_DIALOGUE_H
@@ -169,13 +172,13 @@ bool dialogue_may_skip(const struct dialogue *dialogue, enum side side, uint64_t
 /* A line of that side began and has not ended (no LF yet). */
 bool dialogue_line_open(const struct dialogue *dialogue, enum side side);
 
-/* A multi-line reply began and its last line has not come (RFC 5321 4.2.1), or the first of the replies that LMTP and
- * PRDR give to the final dot has come and the last has not. */
+/* A multi-line reply began and its last line has not come (RFC 5321 4.2.1), or the first of the replies
+ * that LMTP and PRDR give to the final dot has come and the last has not. */
 bool dialogue_reply_open(const struct dialogue *dialogue);
 
-/* May `421 ...` be put into the server's mouth right now without corrupting anything: plain text, no reply or
- * line half sent, nothing between final dot and its reply, no AUTH secret turn lost. In a body it is also false:
- * the client would not read it as an answer. */
+/* May `421 ...` be put into the server's mouth right now without corrupting anything: plain text, no reply
+ * or line half sent, nothing between final dot and its reply, no AUTH secret turn lost. In a body it is
+ * also false: the client would not read it as an answer. */
 bool dialogue_may_speak(const struct dialogue *dialogue);
 
 /* Outstanding verbs, oldest first: VERB_NONE when none. */

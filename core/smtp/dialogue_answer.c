@@ -37,7 +37,8 @@ static void mail_succeed(struct dialogue *dialogue)
     state_set(dialogue, STATE_MAIL_DONE);
 }
 
-/* A reply to the end of data. RFC 2033 4.2: LMTP gives one per accepted recipient; PRDR one each, then the final one. */
+/* A reply to the end of data. RFC 2033 4.2: LMTP gives one per accepted recipient; PRDR one each, then the
+ * final one. */
 static void mail_end(struct dialogue *dialogue, enum verb verb, const struct reply *reply)
 {
     bool positive = reply->code < 400;

@@ -1,4 +1,5 @@
-/* Bodies: DATA's up to CRLF.CRLF (RFC 5321 section 4.1.1.4), BDAT's by count (RFC 3030). Never read, only ended. */
+/* Bodies: DATA's up to CRLF.CRLF (RFC 5321 section 4.1.1.4), BDAT's by count (RFC 3030). Never read, only
+ * ended. */
 #include <string.h>
 
 #include "core/smtp/dialogue_internal.h"
@@ -43,8 +44,8 @@ static size_t body_scan(const uint8_t *octets, size_t length, size_t at)
     return 0;
 }
 
-/* Finds CRLF.CRLF that lies wholly in the span; returns the octets up to and with it, 0 = not there. Dots are rarer
- * than line ends, and base64 has none: memchr() leaps from dot to dot, unless they stand close. */
+/* Finds CRLF.CRLF that lies wholly in the span; returns the octets up to and with it, 0 = not there. Dots
+ * are rarer than line ends, and base64 has none: memchr() leaps from dot to dot, unless they stand close. */
 static size_t body_find_end(const uint8_t *octets, size_t length)
 {
     if (length < sizeof body_end)

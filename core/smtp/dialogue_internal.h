@@ -1,13 +1,13 @@
 /* dialogue_internal - what the files of the dialogue share; nobody else includes it.
  *
- * Octets behind DATA whose 354 has not come ("provisional body"): the client should have waited, so they may be a body
- * sent too early or commands. Nothing is held back. Until the reply tells, every such line is queued as the unknown
- * command it would be if DATA were refused, while the final dot is looked for as if it were accepted; behind that dot
- * lines are commands either way. On 354 the queued lines up to the dot are struck out, on refusal they stay (each draws
- * its 500), the dot too.
+ * Octets behind DATA whose 354 has not come ("provisional body"): the client should have waited, so they
+ * may be a body sent too early or commands. Nothing is held back. Until the reply tells, every such line is
+ * queued as the unknown command it would be if DATA were refused, while the final dot is looked for as if
+ * it were accepted; behind that dot lines are commands either way. On 354 the queued lines up to the dot
+ * are struck out, on refusal they stay (each draws its 500), the dot too.
  *
- * Roles: after TURN the transport's client speaks as the SMTP server. Functions here take roles; dialogue.c maps sides
- * to roles on the way in, and roles to sides on the way out.
+ * Roles: after TURN the transport's client speaks as the SMTP server. Functions here take roles; dialogue.c
+ * maps sides to roles on the way in, and roles to sides on the way out.
  * Threads: none. Time: none. */
 #ifndef SMTPWITNESS_CORE_SMTP_DIALOGUE_INTERNAL_H
 #define SMTPWITNESS_CORE_SMTP_DIALOGUE_INTERNAL_H
@@ -66,7 +66,8 @@ static inline void dialogue_note(struct dialogue *dialogue, uint32_t flags)
     dialogue->flags |= flags;
 }
 
-/* dialogue_queue.c: the unanswered verbs. VERB_NONE stands for a blank line, which may or may not be answered. */
+/* dialogue_queue.c: the unanswered verbs. VERB_NONE stands for a blank line, which may or may not be
+ * answered. */
 void queue_push(struct dialogue *dialogue, enum verb verb);
 void queue_pop(struct dialogue *dialogue);
 void queue_push_front(struct dialogue *dialogue, enum verb verb, uint16_t count);

@@ -18,7 +18,7 @@ void kept_take(struct dialogue *dialogue, enum dialogue_reply_role role, enum ve
     if (kept->role == DIALOGUE_REPLY_ENDED_SESSION)
         return;
     if (kept->role == DIALOGUE_REPLY_ENDED_MAIL && role == DIALOGUE_REPLY_ENDED_MAIL) {
-        state_drop(dialogue, STATE_CANDIDATE); /* the mail has surely failed now, and the first reason stands */
+        state_drop(dialogue, STATE_CANDIDATE); /* the mail has failed for sure; its first reason stands */
         return;
     }
     kept_clear(dialogue);

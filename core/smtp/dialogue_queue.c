@@ -25,8 +25,8 @@ void queue_push(struct dialogue *dialogue, enum verb verb)
         }
     }
     if (dialogue->run_count == DIALOGUE_MAX_RUNS) {
-        /* Too deep: the two newest runs become one of unknown verbs. The number of replies due stays right, the
-         * newest verb too. */
+        /* Too deep: the two newest runs become one of unknown verbs. The number of replies due stays right,
+         * the newest verb too. */
         dialogue_note(dialogue, DIALOGUE_TOO_DEEP);
         struct dialogue_run *left = queue_run(dialogue, DIALOGUE_MAX_RUNS - 2);
         const struct dialogue_run *right = queue_run(dialogue, DIALOGUE_MAX_RUNS - 1);

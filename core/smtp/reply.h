@@ -1,6 +1,6 @@
 /* reply - assembles server lines into replies (RFC 5321 section 4.2.1; enhanced codes RFC 3463).
- * Bounds:  keeps REPLY_KEEP_OCTETS of text across the lines of one reply, allocated only while a multi-line or
- *          failing reply is open.
+ * Bounds:  keeps REPLY_KEEP_OCTETS of text across the lines of one reply, of a failing one (4xx, 5xx)
+ *          only, until the next call or reply_clear().
  * Threads: none. Time: none. */
 #ifndef SMTPWITNESS_CORE_SMTP_REPLY_H
 #define SMTPWITNESS_CORE_SMTP_REPLY_H
@@ -30,14 +30,15 @@ enum reply_outcome {
 struct reply {
     uint16_t code;       /* 200..599 */
     uint8_t enhanced[3]; /* class 0 = none; detail values above 255 are clamped */
-    const char *text;    /* whole reply text incl. codes, NUL-terminated; good until the next call */
+    const char *text;    /* of a 4xx/5xx: all lines incl. codes, NUL-terminated, good until the next call;
+                          * NULL for other codes and when memory is short */
     size_t text_length;
     const uint8_t *line; /* the current line, as given */
     size_t line_length;
     bool first_line;
 };
 
-/* One line of the server. On REPLY_INCOMPLETE `reply` describes the line alone (EHLO keywords are read so). */
+/* One line of the server. On REPLY_INCOMPLETE `reply` describes the line alone: so are EHLO keywords read. */
 enum reply_outcome reply_consume(struct reply_parser *parser, const uint8_t *line, size_t length,
                                  struct reply *reply) MUST_CHECK;
 bool reply_is_open(const struct reply_parser *parser);

@@ -7,9 +7,9 @@
 
 #include "core/smtp/reply.h"
 
-/* The words servers are known to use, most telling first: the first row that fits decides. A row fits when its code
- * and enhanced code agree (0 and "" = any; a code of one digit = its hundred) and all its fragments occur, in any case.
- * Rows of plain codes come last. */
+/* The words servers are known to use, most telling first: the first row that fits decides. A row fits when
+ * its code and enhanced code agree (0 and "" = any; a code of one digit = its hundred) and all its
+ * fragments occur, in any case. Rows of plain codes come last. */
 struct text_row {
     uint16_t code;
     const char *enhanced; /* "4.7.0", "4.7." = any detail, "" = any */

@@ -1,6 +1,6 @@
-/* reply_text - what a failing reply says, from its code, its enhanced code and the words servers are known to use.
- * One declarative table in reply_text.c, each row with its source. Text outranks the code: 421 4.3.2 means a
- * per-source limit in Exchange's words and "all ports busy" in postscreen's.
+/* reply_text - what a failing reply says, from its code, its enhanced code and the words servers are known
+ * to use. One declarative table in reply_text.c, each row with its source. Text outranks the code: 421
+ * 4.3.2 means a per-source limit in Exchange's words and "all ports busy" in postscreen's.
  * Threads: none. Time: none. */
 #ifndef SMTPWITNESS_CORE_SMTP_REPLY_TEXT_H
 #define SMTPWITNESS_CORE_SMTP_REPLY_TEXT_H

@@ -130,8 +130,8 @@ static bool tls_is_whole(const struct tls_stream *tls)
     return !((tls->directions[0].probe | tls->directions[1].probe) & PROBE_GAP);
 }
 
-/* The first answer inside TLS 1.3 cannot be told from a session ticket by itself. Two equal records in a row from the
- * server are tickets (OpenSSL sends two); so is a first one that an unequal one follows. */
+/* The first answer inside TLS 1.3 cannot be told from a session ticket by itself. Two equal records in a
+ * row from the server are tickets (OpenSSL sends two); so is a first one that an unequal one follows. */
 static bool tls_first_answer_due(const struct tls_stream *tls)
 {
     return tls->version != 2 && tls->replies == 0 && tls_is_whole(tls);
@@ -161,7 +161,8 @@ static void tls_server_application(struct tls_stream *tls, uint16_t length)
             return;
         }
         if (tls->tickets < TICKETS_MAX && (tls->tickets == 0 || length == server->last_length)) {
-            /* A ticket, or already the answer: only what follows can tell. A second equal one: both were tickets. */
+            /* A ticket, or already the answer: only what follows can tell. A second equal one: both were
+             * tickets. */
             tls->tickets++;
             if (tls->tickets == 1)
                 tls_owe(tls, tls->phase, SIDE_NONE);
@@ -229,7 +230,8 @@ static void tls_client_application(struct tls_stream *tls, uint16_t length)
     }
     if (client->burst > 1 && previous >= BULK_OCTETS && client->equal_run == 1 && !tls->body_inferred &&
         length >= previous - previous / 4) {
-        /* Big ones of about one size: a body from a writer that fills its buffer unevenly, or the end of one. */
+        /* Big ones of about one size: a body from a writer that fills its buffer unevenly, or the end of
+         * one. */
         tls->bulk_octets += length;
         tls_owe(tls, PHASE_OPAQUE, SIDE_NONE);
         return;

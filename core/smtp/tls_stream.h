@@ -1,7 +1,7 @@
 /* tls_stream - follows TLS from its record headers alone (RFC 5246 section 6.2, RFC 8446 section 5).
- * Nothing is decrypted. Types, lengths, directions and order give: handshake done or not and who owes its next
- * flight; alerts in clear; application data; and, inferred from sizes, the SMTP phase inside.
- * Session tickets after the client's Finished are no replies, and the one who spoke last is not who owes.
+ * Nothing is decrypted. Types, lengths, directions and order give: handshake done or not and who owes its
+ * next flight; alerts in clear; application data; and, inferred from sizes, the SMTP phase inside. Session
+ * tickets after the client's Finished are no replies, and the one who spoke last is not who owes.
  * Bounds:  a few counters; no record is kept. Threads: none. Time: none. */
 #ifndef SMTPWITNESS_CORE_SMTP_TLS_STREAM_H
 #define SMTPWITNESS_CORE_SMTP_TLS_STREAM_H
@@ -49,10 +49,11 @@ struct tls_stream {
     uint64_t bulk_octets;
 };
 
-/* Until `implicit` sessions are greeted the server speaks first inside TLS; after STARTTLS the client does. */
+/* `implicit`: TLS from the first octet, the server speaks first inside; after STARTTLS the client does. */
 void tls_stream_init(struct tls_stream *tls, bool implicit);
 void tls_stream_consume(struct tls_stream *tls, enum side side, const uint8_t *octets, size_t length);
-/* Octets passed unseen: inside a record they are counted, beyond it record borders are lost (owed_by SIDE_NONE). */
+/* Octets passed unseen: inside a record they are counted, beyond it record borders are lost (owed_by
+ * SIDE_NONE). */
 void tls_stream_skip(struct tls_stream *tls, enum side side, uint64_t length);
 
 #endif

@@ -1,9 +1,11 @@
-/* line - assembles lines of one direction (RFC 5321 section 2.3.8: CRLF ends a line; bare LF is accepted, noted).
+/* line - assembles lines of one direction (RFC 5321 section 2.3.8: CRLF ends a line; bare LF is accepted,
+ * noted).
  * Owns:    `held`, allocated only while a line is split over spans; freed when the line ends.
- * Borrows: the span during the call; a returned line points into the span or into `held` and is good until the
- *          next call.
+ * Borrows: the span during the call; a returned line points into the span or into `held` and is good until
+ *          the next call.
  * Bounds:  LINE_KEEP_OCTETS of a line are kept, the rest is counted.
- * Errors:  allocation failure keeps only LINE_HEAD_OCTETS of the split line and counts it (line_view.truncated).
+ * Errors:  allocation failure keeps only LINE_HEAD_OCTETS of the split line and counts it
+ *          (line_view.truncated).
  * Threads: none. Time: none. */
 #ifndef SMTPWITNESS_CORE_STREAM_LINE_H
 #define SMTPWITNESS_CORE_STREAM_LINE_H
@@ -38,8 +40,8 @@ struct line_view {
 
 void line_clear(struct line *line);
 
-/* Takes octets from *octets / *length up to and including the next LF. True: `view` holds a line; call again with
- * what is left. False: everything was taken, the line goes on in a later span. */
+/* Takes octets from *octets / *length up to and including the next LF. True: `view` holds a line; call
+ * again with what is left. False: everything was taken, the line goes on in a later span. */
 bool line_next(struct line *line, const uint8_t **octets, size_t *length, struct line_view *view) MUST_CHECK;
 
 /* Octets were lost here: forget the unfinished line and discard up to the next LF. */

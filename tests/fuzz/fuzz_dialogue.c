@@ -1,5 +1,5 @@
-/* A dialogue as a text of tests/transcripts, which is also its corpus. Followed whole and octet by octet, it must end
- * in the same place: where packets are cut says nothing. */
+/* A dialogue as a text of tests/transcripts, which is also its corpus. Followed whole and octet by octet,
+ * it must end in the same place: where packets are cut says nothing. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-/* TLS records of both sides. Input: pieces of one octet (top bit: the side; next: passes unseen; low six: length)
- * and so many octets. Records must come out the same octet by octet while nothing passes unseen. */
+/* TLS records of both sides. Input: pieces of one octet (top bit: the side; next: passes unseen; low six:
+ * length) and so many octets. Records must come out the same octet by octet while nothing passes unseen. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* What dialogues cost and answer beyond the transcripts: memory, octet counts, questions, every reply to every verb. */
+/* What dialogues cost and answer beyond the transcripts: memory, octet counts, questions, every reply to
+ * every verb. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

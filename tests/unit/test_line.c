@@ -14,7 +14,7 @@ struct expected {
     bool bare_lf;
 };
 
-/* Feeds `octets` cut in pieces of the given lengths (the last repeats) and compares the lines that come out. */
+/* Feeds `octets` cut in pieces of the given lengths (the last repeats) and compares the lines. */
 static void check_lines(struct guard_page *guard, const char *octets, size_t length, size_t first,
                         size_t piece, const struct expected *expected, size_t count)
 {

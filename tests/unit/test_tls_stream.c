@@ -1,4 +1,5 @@
-/* TLS records from both sides. What dialogues show is in tests/transcripts; here are the borders of records. */
+/* TLS records from both sides. What dialogues show is in tests/transcripts; here are the borders of
+ * records. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
