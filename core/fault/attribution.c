@@ -159,7 +159,7 @@ static const struct rule rules[] = {
      .cause = CAUSE_CAPABILITIES_MASKED, .fault = BLAME_MIDDLEBOX, .also = ALSO(CLIENT), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "orderly", .ends = BY_CLIENT | BY_SERVER | END(CAPTURE) | END(DRAIN) | END(SERVER_LOST) |
-     END(WITNESS) | END(NONE), .all = FACT_ORDERLY,
+     END(WITNESS) | END(NONE) | END(REPLY), .all = FACT_ORDERLY,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "idle-reaped", .ends = BY_SERVER | END(REPLY), .all = FACT_IDLE, .none = FACT_RESET_FOREIGN,
      .cause = CAUSE_IDLE_REAPED, .fault = BLAME_NONE, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},

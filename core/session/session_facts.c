@@ -89,9 +89,21 @@ static bool client_gave_up(const struct session *session, const struct session_m
            (uint64_t)moment->waited_ms * 1000 >= FACTS_STALL_US;
 }
 
+/* A 421 in answer to QUIT, or behind its 221: the client had said all it wanted. */
+static bool reply_is_farewell(const struct session *session)
+{
+    const struct dialogue_kept_reply *kept = &session->dialogue.kept;
+    return kept->role == DIALOGUE_REPLY_ENDED_SESSION &&
+           (kept->phase == PHASE_QUIT ||
+            (kept->phase == PHASE_CLOSED && (session->dialogue.flags & DIALOGUE_221_SEEN) != 0));
+}
+
 static bool session_was_orderly(const struct session *session, const struct session_moment *moment)
 {
     const struct dialogue *dialogue = &session->dialogue;
+    if (reply_is_farewell(session)) {
+        return true;
+    }
     if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION || client_gave_up(session, moment)) {
         return false;
     }
@@ -163,7 +175,7 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
     const struct dialogue *dialogue = &session->dialogue;
     const struct dialogue_kept_reply *kept = &dialogue->kept;
     uint64_t bits = 0;
-    if (session->end == SESSION_END_REPLY) {
+    if (session->end == SESSION_END_REPLY && !reply_is_farewell(session)) {
         facts->reply_class = kept->class;
         facts->reply_code = kept->code;
         bits |= FACT_REPLY_DECIDES;

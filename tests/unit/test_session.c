@@ -1009,6 +1009,29 @@ static void test_giving_up_behind_a_pipelined_quit(void **state) /* S67: Postfix
     assert_false(record.duplicate);
 }
 
+static void test_421_as_a_farewell(void **state)
+{
+    (void)state;
+    story_begin();
+    mail();
+    client("QUIT\r\n");
+    server("421 4.3.2 Service closing transmission channel\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    story_begin();
+    mail();
+    quit();
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    story_begin(); /* the control: QUIT does not undo what was said before it */
+    hello();
+    client("MAIL FROM:<a>\r\nQUIT\r\n");
+    server("421 4.3.2 Service not available, shutting down\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_SHUTDOWN, CONFIDENCE_CERTAIN);
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1056,6 +1079,7 @@ int main(void)
         cmocka_unit_test(test_per_source_limit_counts),
         cmocka_unit_test(test_421_as_any_other_4xx),
         cmocka_unit_test(test_giving_up_behind_a_pipelined_quit),
+        cmocka_unit_test(test_421_as_a_farewell),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
