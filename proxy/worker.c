@@ -28,6 +28,7 @@ struct worker {
     struct event *resume_event;
     struct event *tap_event;
     struct event *listener_events[WORKER_MAX_LISTENERS];
+    uint16_t listener_ports[WORKER_MAX_LISTENERS];
     pthread_t thread;
     bool started;
     bool paused;
@@ -151,10 +152,13 @@ static void on_shortage(struct worker *worker, int listener, uint64_t now_us)
 }
 
 /* Someone reached the listening port itself, past the TPROXY rules: the server to connect to would be ourselves. */
-static bool is_loop(const struct worker *worker, int listener, const struct address *server)
+static bool is_loop(const struct worker *worker, const struct address *server)
 {
-    return server->port == worker->settings->settings->proxy.listen_port ||
-           server->port == listener_port(listener);
+    for (size_t index = 0; index < worker->options.listener_count; index++) {
+        if (server->port == worker->listener_ports[index])
+            return true;
+    }
+    return false;
 }
 
 static void on_acceptable(evutil_socket_t fd, short events, void *context)
@@ -191,7 +195,7 @@ static void on_acceptable(evutil_socket_t fd, short events, void *context)
         }
         worker->shortages = 0;
         worker->pause_us = 0;
-        if (is_loop(worker, fd, &server)) {
+        if (is_loop(worker, &server)) {
             close(client_fd);
             say_shortage(worker, "a connection came to the listening port itself and was reset", now_us);
             continue;
@@ -336,8 +340,7 @@ struct worker *worker_create(const struct worker_options *options)
     worker->host.run = options->run;
     worker->host.transparent = true;
     config = event_config_new();
-    if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == -1 ||
-        event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == -1)
+    if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == -1)
         goto failed;
     worker->base = event_base_new_with_config(config);
     event_config_free(config);
@@ -355,6 +358,7 @@ struct worker *worker_create(const struct worker_options *options)
         event_add(worker->sessions_event, NULL) == -1 || event_add(worker->wake_event, NULL) == -1)
         goto failed;
     for (size_t index = 0; index < options->listener_count; index++) {
+        worker->listener_ports[index] = listener_port(options->listeners[index]);
         worker->listener_events[index] =
             new_event(worker, options->listeners[index], EV_READ | EV_PERSIST, on_acceptable);
         if (worker->listener_events[index] == NULL || event_add(worker->listener_events[index], NULL) == -1)
