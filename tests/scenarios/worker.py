@@ -83,6 +83,7 @@ class Worker:
         self.witness_exits = []
         self.readers = {}
         self.done_marks = set()
+        self.done_clients = set()
         self.events = {}            # source -> events of scripted peers
         self.sent = {}              # identity -> hash
         self.problems = []
@@ -280,7 +281,7 @@ class Worker:
         process = dict(self.clients)[name]
         if not isinstance(process, subprocess.Popen):
             return True
-        return any(event["event"] == "done" for event in self.events[name]) or (
+        return name in self.done_clients or (
             process.poll() is not None and not self.readers[name].is_alive())
 
     # -- actions -----------------------------------------------------------------------------------------------
@@ -371,6 +372,7 @@ class Worker:
                     self.perform(item)
             try:
                 self.take(*self.lines.queue.get(timeout=0.05))
+                self.drain_queue()
             except queue.Empty:
                 pass
         self.trace("the clients are done")
@@ -404,6 +406,8 @@ class Worker:
         self.events[source].append(event)
         if event["event"] == "sent":
             self.sent[event["id"]] = event["hash"]
+        elif event["event"] == "done":
+            self.done_clients.add(source)
         elif event["event"] == "mark":
             first = event["name"] not in self.done_marks
             self.done_marks.add(event["name"])
