@@ -168,6 +168,18 @@ static uint64_t reset_bits(const struct session *session)
     return bits;
 }
 
+/* A reply that refused something is no reason any more once TLS hides what followed, or another mail found a
+ * recipient. */
+static bool reply_is_history(const struct dialogue *dialogue, const struct session_moment *moment)
+{
+    enum verb verb = dialogue->kept.verb;
+    bool of_this_mail =
+        verb == VERB_DATA || verb == VERB_BDAT || verb == VERB_BDAT_LAST || verb == VERB_END_OF_DATA;
+    bool only_starttls = verb == VERB_STARTTLS && dialogue->errors == 1; /* which by itself refuses no mail */
+    return (dialogue->flags & DIALOGUE_TLS) != 0 || only_starttls ||
+           (moment->mail_open && dialogue->rcpts_accepted > 0 && !of_this_mail);
+}
+
 /* Does a failing reply, rather than the way the connection ended, tell what happened? */
 static uint64_t reply_bits(const struct session *session, const struct session_moment *moment,
                            struct facts *facts)
@@ -185,7 +197,7 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
         bits |= kept->class == REPLY_CLASS_TIMEOUT || (vague && awaited) ? FACT_SERVER_TIRED : 0;
         return bits;
     }
-    if (dialogue->mails.ok < dialogue->mails.total && kept->role == DIALOGUE_REPLY_ENDED_MAIL) {
+    if (kept->role == DIALOGUE_REPLY_ENDED_MAIL && !reply_is_history(dialogue, moment)) {
         facts->reply_class = kept->class;
         facts->reply_code = kept->code;
         bits |= FACT_MAIL_FAILED;
@@ -194,7 +206,8 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
                     session->end != SESSION_END_DRAIN;
         bool in_body =
             moment->phase == PHASE_BODY || moment->phase == PHASE_BDAT || moment->phase == PHASE_END_OF_DATA;
-        bool nothing_open = !in_body && (moment->owed_by != SIDE_SERVER || session_was_orderly(session, moment));
+        bool nothing_open =
+            !in_body && (moment->owed_by != SIDE_SERVER || session_was_orderly(session, moment));
         /* A size limit said in the middle of the body counts even when the client never reads it. */
         bool said_in_body = kept->class == REPLY_CLASS_SIZE;
         bits |= over && (nothing_open || said_in_body) ? FACT_REPLY_DECIDES : 0;

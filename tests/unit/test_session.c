@@ -1032,6 +1032,80 @@ static void test_421_as_a_farewell(void **state)
     expect_verdict(FAULT_SERVER, CAUSE_SHUTDOWN, CONFIDENCE_CERTAIN);
 }
 
+static void test_refused_before_any_mail(void **state) /* S33, S34 at MAIL; a wrong password */
+{
+    (void)state;
+    static const struct {
+        const char *command, *reply;
+        enum cause cause;
+    } stories[] = {
+        {"MAIL FROM:<a>\r\n", "450 4.7.1 Error: too much mail from 192.0.2.7\r\n", CAUSE_PER_SOURCE_RATE},
+        {"MAIL FROM:<a>\r\n", "450 4.2.0 Greylisted, see you later\r\n", CAUSE_GREYLISTING},
+        {"AUTH PLAIN AAAA\r\n", "535 5.7.8 Error: authentication failed\r\n", CAUSE_REJECTED},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        for (unsigned before = 0; before < 2; before++) {
+            story_begin();
+            if (before == 0) {
+                hello();
+            } else {
+                mail();
+            }
+            client(stories[i].command);
+            server(stories[i].reply);
+            quit();
+            ends(SESSION_END_CLIENT_FIN);
+            expect_verdict(FAULT_POLICY, stories[i].cause, CONFIDENCE_CERTAIN);
+        }
+    }
+    story_begin(); /* the control: the second password is right */
+    hello();
+    client("AUTH PLAIN AAAA\r\n");
+    server("535 5.7.8 Error: authentication failed\r\n");
+    client("AUTH PLAIN BBBB\r\n");
+    server("235 2.7.0 Authentication successful\r\n");
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+}
+
+static void test_an_old_refusal_explains_nothing(void **state)
+{
+    (void)state;
+    story_begin(); /* it refused another mail than the one that was cut */
+    hello();
+    client("MAIL FROM:<a>\r\n");
+    server("250 ok\r\n");
+    client("RCPT TO:<b>\r\n");
+    server("550 5.1.1 <b>: User unknown\r\n");
+    client("RSET\r\n");
+    server("250 ok\r\n");
+    client("MAIL FROM:<a>\r\n");
+    server("250 ok\r\n");
+    client("RCPT TO:<c>\r\n");
+    server("250 ok\r\n");
+    wait_ms(10000);
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_EARLY_CLOSE, CONFIDENCE_CERTAIN);
+    story_begin();
+    hello();
+    client("STARTTLS\r\n");
+    server("454 4.7.0 TLS not available due to local problem\r\n");
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    story_begin(); /* refused in clear, and then done inside TLS for all we know */
+    hello();
+    client("MAIL FROM:<a>\r\n");
+    server("530 5.7.0 Must issue a STARTTLS command first\r\n");
+    client("STARTTLS\r\n");
+    server("220 ready\r\n");
+    client("\x16\x03\x01");
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_ABORTED, CONFIDENCE_CERTAIN);
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1080,6 +1154,8 @@ int main(void)
         cmocka_unit_test(test_421_as_any_other_4xx),
         cmocka_unit_test(test_giving_up_behind_a_pipelined_quit),
         cmocka_unit_test(test_421_as_a_farewell),
+        cmocka_unit_test(test_refused_before_any_mail),
+        cmocka_unit_test(test_an_old_refusal_explains_nothing),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
