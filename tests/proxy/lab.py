@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -65,6 +66,23 @@ def listen(version, port=25, backlog=4096, namespace=SERVER):
     return listener
 
 
+def transparent_listeners():
+    listeners = []
+    with inside(ROUTER):
+        for version in (4, 6):
+            listener = socket.socket(FAMILY[version], socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if version == 6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.setsockopt(socket.IPPROTO_IPV6, 75, 1)  # IPV6_TRANSPARENT
+            else:
+                listener.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT
+            listener.bind(("" if version == 4 else "::", 10025))
+            listener.listen(64)
+            listeners.append(listener)
+    return listeners
+
+
 class Client(socket.socket):
     """Remembers its own address after it was closed."""
 
@@ -121,7 +139,7 @@ def ending(sock, limit=1 << 30):
 class Witness:
     """One running witness; its verdict, stall and refusal lines as dictionaries."""
 
-    def __init__(self, settings="", descriptors=None, **proxy):
+    def __init__(self, settings="", descriptors=None, listeners=(), **proxy):
         values = {"workers": 2, "connect-timeout": "2s", "probe-after": "1s", "drain": "1s"}
         values.update({key.replace("_", "-"): value for key, value in proxy.items()})
         self.config = tempfile.NamedTemporaryFile("w", suffix=".conf")
@@ -133,7 +151,16 @@ class Witness:
         if descriptors:
             command += ["prlimit", f"--nofile={descriptors}:{descriptors}"]
         command += [PROGRAM, "proxy", "--config", self.config.name, "--foreground", "--format=json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if listeners:  # as systemd passes them: from descriptor 3 on
+            high = [fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD, 20 + number) for number, listener in enumerate(listeners)]
+            moves = " ".join(f"{3 + number}<&{descriptor}" for number, descriptor in enumerate(high))
+            passing = f"exec {moves}; export LISTEN_PID=$$ LISTEN_FDS={len(high)}; exec \"$@\""
+            command = ["bash", "-c", passing, "bash", *command]
+        else:
+            high = []
+        self.process = subprocess.Popen(command, pass_fds=high, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for descriptor in high:
+            os.close(descriptor)
         self.threads = [threading.Thread(target=self._read_records, daemon=True),
                         threading.Thread(target=self._read_messages, daemon=True)]
         for thread in self.threads:

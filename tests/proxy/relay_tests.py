@@ -10,7 +10,7 @@ import threading
 import time
 
 from lab import (ADDRESS, CLIENT, Client, FIREWALL, ROUTER, SERVER, Witness, connect, ending, inside, listen, pair, reset,
-                 rule, run, text_of, until)
+                 rule, run, text_of, transparent_listeners, until)
 
 IDLE = int(os.environ.get("IDLE", "2500"))
 failures = []
@@ -106,7 +106,7 @@ def test_half_close():
         claim(ending(server) == (b"late", "fin"), "... and what the client says then still reaches the server")
         # A half-close behind octets that the other side does not read yet.
         client, server, _ = pair(listener, 4)
-        octets = random.randbytes(8_000_000)
+        octets = random.randbytes(30_000_000)
         done = []
         job = threading.Thread(target=send_all, args=(client, octets, done))
         job.start()
@@ -606,6 +606,43 @@ def test_stop():
         record = witness.verdict_of(other_client)
         claim("drained" in record.get("notes", []), "... with a verdict that says so", str(record.get("cause")))
         claim(witness.process.wait(10) == 0, "... and the program ends well")
+
+
+def test_handover():
+    """Listeners passed by a parent: the successor takes over without one lost connection."""
+    passed = transparent_listeners()
+    with listen(4) as listener, listen(6) as listener6:
+        with Witness(listeners=passed, drain="10s") as old:
+            client, server, _ = pair(listener, 4)
+            client6, server6, _ = pair(listener6, 6)
+            client6.close(), server6.close()
+            claim(old.verdict_of(client6) != {}, "passed listeners serve both families")
+            old.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            waiting = [connect(4) for _ in range(20)]  # nobody accepts now
+            listener.settimeout(0.5)
+            try:
+                listener.accept()
+                claim(False, "a draining witness takes nobody new")
+            except TimeoutError:
+                claim(True, "a draining witness takes nobody new")
+            listener.settimeout(10)
+            with Witness(listeners=passed) as new:
+                served = 0
+                for _ in waiting:
+                    sock, _ = listener.accept()
+                    sock.sendall(b"220 x\r\n")
+                    sock.close()
+                for sock in waiting:
+                    served += sock.recv(100) == b"220 x\r\n"
+                    sock.close()
+                claim(served == len(waiting), "... its successor serves all who waited meanwhile", f"{served}")
+                server.sendall(b"220 old\r\n")
+                claim(client.recv(100) == b"220 old\r\n", "... and the old one's session goes on")
+                client.close(), server.close()
+                claim(old.verdict_of(client) != {} and new.verdict_of(waiting[0]) != {}, "... each says its verdicts")
+    for sock in passed:
+        sock.close()
 
 
 def test_port_in_use():
