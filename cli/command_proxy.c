@@ -18,6 +18,7 @@
 #include "daemon/notify.h"
 #include "daemon/peaks.h"
 #include "daemon/pidfile.h"
+#include "daemon/port.h"
 #include "daemon/privileges.h"
 #include "daemon/signals.h"
 #include "proxy/proxy.h"
@@ -249,6 +250,10 @@ static bool create_proxy(struct witness *witness, struct settings *take_settings
         settings_destroy(take_settings);
         return false;
     }
+    if (options.listener_count == 0 && !port_check_free(take_settings->proxy.listen_port, error)) {
+        settings_destroy(take_settings);
+        return false;
+    }
     options.listeners = options.listener_count > 0 ? listeners : NULL;
     witness->proxy = proxy_create(&options, error);
     return witness->proxy != NULL;
@@ -271,7 +276,8 @@ static bool start(struct witness *witness, struct settings *take_settings, const
         settings_destroy(take_settings);
         return false;
     }
-    if (!pidfile_open(&witness->pidfile, witness->pid_path, error) || !create_limiter(witness, error)) {
+    if (!privileges_lock(error) || !pidfile_open(&witness->pidfile, witness->pid_path, error) ||
+        !create_limiter(witness, error)) {
         settings_destroy(take_settings);
         return false;
     }

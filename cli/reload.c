@@ -85,6 +85,30 @@ static bool find_line(const char *text, const struct walk *wanted, struct walk *
     return false;
 }
 
+/* The value behind "key = ". */
+static int value_offset(const struct walk *walk)
+{
+    int offset = key_length(walk);
+
+    while (offset < walk->line_length && (walk->line[offset] == ' ' || walk->line[offset] == '=')) {
+        offset++;
+    }
+    return offset;
+}
+
+static void log_change(struct log *log, const struct walk *now, const struct walk *was)
+{
+    if (was == NULL) {
+        log_message(log, LOG_NOTICE, "reload", "%.*s %.*s (was not set)", now->section_length, now->section,
+                    now->line_length, now->line);
+    } else {
+        int offset = value_offset(was);
+
+        log_message(log, LOG_NOTICE, "reload", "%.*s %.*s (was %.*s)", now->section_length, now->section,
+                    now->line_length, now->line, was->line_length - offset, was->line + offset);
+    }
+}
+
 static unsigned log_changes(struct log *log, const char *before, const char *after)
 {
     struct walk now = {.next = after, .section = "", .line = ""};
@@ -99,10 +123,7 @@ static unsigned log_changes(struct log *log, const char *before, const char *aft
             continue;
         }
         if (changes++ < RELOAD_MAX_CHANGES) {
-            log_message(log, LOG_NOTICE, "reload", "%.*s %.*s (was%s%.*s)", now.section_length, now.section,
-                        now.line_length, now.line, present ? "" : " not set",
-                        present ? found.line_length - key_length(&found) : 0,
-                        present ? found.line + key_length(&found) : "");
+            log_change(log, &now, present ? &found : NULL);
         }
     }
     while (walk_step(&was)) {

@@ -51,6 +51,23 @@ bool privileges_check(const char *user, struct settings_error *error)
     return true;
 }
 
+bool privileges_lock(struct settings_error *error)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1) {
+        snprintf(error->text, sizeof(error->text), "cannot set no_new_privs: %s", strerror(errno));
+        return false;
+    }
+    capng_get_caps_process();
+    if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP)) {
+        capng_clear(CAPNG_SELECT_BOUNDS);
+        if (capng_apply(CAPNG_SELECT_BOUNDS) != 0) {
+            snprintf(error->text, sizeof(error->text), "cannot empty the bounding set of capabilities");
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool keeps_admin(uint32_t outgoing_mark)
 {
     struct utsname name;
@@ -102,10 +119,6 @@ bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_e
             snprintf(error->text, sizeof(error->text), "cannot give up capabilities: %s", strerror(errno));
             return false;
         }
-    }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1) {
-        snprintf(error->text, sizeof(error->text), "cannot set no_new_privs: %s", strerror(errno));
-        return false;
     }
     return true;
 }

@@ -16,8 +16,12 @@
  * not exist. Changes nothing. */
 bool privileges_check(const char *user, struct settings_error *error) MUST_CHECK;
 
+/* No new privileges from now on, for us and for whatever we might execute. Call before the first thread starts: all
+ * threads inherit it. */
+bool privileges_lock(struct settings_error *error) MUST_CHECK;
+
 /* Becomes `user` (empty: stays who we are) with CAP_NET_RAW alone, and CAP_NET_ADMIN where `outgoing_mark` needs it
- * on this kernel. No new privileges from then on, for us and for whatever we might execute. */
+ * on this kernel. */
 bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_error *error) MUST_CHECK;
 
 /* Whether a kernel of this release ("6.1.0-18-amd64") lets CAP_NET_RAW set SO_MARK. For privileges_drop(), and a test. */

@@ -1,0 +1,195 @@
+#!/bin/bash
+# run.sh - the program as an administrator meets it: arguments, exit codes, one-line errors, reload, signals.
+# The part that starts the proxy runs in a network namespace of its own and needs root; without root it is skipped.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+program=${PROGRAM:-$here/../../build/smtpwitness}
+namespace=cli-$$
+passed=0 failed=0 skipped=0
+work=$(mktemp -d)
+chmod 755 "$work"
+witness=
+
+clean_up() {
+    [ -z "$witness" ] || kill -9 "$witness" 2>/dev/null
+    ip netns del "$namespace" 2>/dev/null
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+judge() { # name condition-status detail
+    if [ "$2" -eq 0 ]; then
+        passed=$((passed + 1))
+        echo "ok $1"
+    else
+        failed=$((failed + 1))
+        echo "not ok $1: $3"
+    fi
+}
+
+# Exit code, and exactly one line on stderr that matches.
+refuses() { # name code pattern arguments...
+    local name=$1 code=$2 pattern=$3 status lines
+    shift 3
+    timeout 20 "$program" "$@" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    lines=$(wc -l <"$work/err")
+    [ "$status" -eq "$code" ] && [ "$lines" -eq 1 ] && [ ! -s "$work/out" ] && grep -qE -- "$pattern" "$work/err"
+    judge "$name" $? "exit $status, $lines lines: $(head -c 300 "$work/err")"
+}
+
+prints() { # name pattern arguments...
+    local name=$1 pattern=$2 status
+    shift 2
+    timeout 20 "$program" "$@" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    [ "$status" -eq 0 ] && [ ! -s "$work/err" ] && grep -qE -- "$pattern" "$work/out"
+    judge "$name" $? "exit $status: $(head -c 300 "$work/err" "$work/out")"
+}
+
+arguments() {
+    printf '[limits]\nper-source = 20\n' >"$work/good.conf"
+    printf '[limits]\nper-source = 20\nper-source = 30\n' >"$work/twice.conf"
+    printf '[limits]\nper-source = 12abc\n' >"$work/number.conf"
+    refuses 'nothing said' 2 'say what to do.*--help'
+    refuses 'unknown command' 2 "unknown command 'prox'" prox
+    refuses 'unknown option' 2 "unknown option '--fore'.*proxy --help" proxy --fore
+    refuses 'option without its value' 2 '--config wants a value' proxy --config
+    refuses 'option with an empty value' 2 '--config wants a value' proxy --config=
+    refuses 'flag with a value' 2 '--foreground takes no value' proxy --foreground=yes
+    refuses 'value that is none of the choices' 2 'xml.*logfmt\|json' proxy --format=xml
+    refuses 'option twice' 2 'stands twice' proxy --format=json --format=json
+    refuses 'operand too many' 2 "unexpected 'more'" check "$work/good.conf" more
+    refuses 'operand missing' 2 'FILE is missing' check
+    refuses 'check: no such file' 2 'none.conf' check "$work/none.conf"
+    refuses 'check: a directory' 2 "$work" check "$work"
+    refuses 'check: key twice names file and line' 2 'twice.conf:3: ' check "$work/twice.conf"
+    refuses 'check: bad number names file, line and key' 2 'number.conf:2: .*per-source' check "$work/number.conf"
+    refuses 'proxy: bad configuration, before anything else' 2 'number.conf:2: ' proxy --config "$work/number.conf"
+    refuses 'explain: unknown cause' 2 "no cause is called 'gremlins'" explain gremlins
+    prints 'check: a good file' '^/.*good.conf: ok$' check "$work/good.conf"
+    prints 'help names the manual' 'smtpwitness\(8\)' --help
+    prints 'help of a command' '--pid-file' proxy --help
+    prints 'version' '^smtpwitness [0-9]+\.[0-9]+' --version
+    prints 'explain lists causes' '^data-start-stall +' explain
+    prints 'explain says what to do' "client's administrator" explain data-start-stall
+    prints 'dump of the defaults' '^per-source' --dump-config
+    prints 'dump of a file' '^per-source = 20$' --dump-config --config "$work/good.conf"
+    "$program" --dump-config --config "$work/good.conf" >"$work/dump.conf"
+    prints 'the dump is a good file' ': ok$' check "$work/dump.conf"
+    "$program" --print-sample >"$work/sample.conf"
+    prints 'the sample is a good file' ': ok$' check "$work/sample.conf"
+    local cause bad=
+    for cause in $("$program" explain | awk '/^[a-z]/ { print $1 }'); do
+        "$program" explain "$cause" | grep -q '^What was seen' || bad+=" $cause"
+    done
+    [ -z "$bad" ]
+    judge 'every cause listed can be explained' $? "$bad"
+    "$program" --help >/dev/full 2>"$work/err"
+    [ $? -eq 1 ] && grep -q 'No space left' "$work/err"
+    judge 'a full disk is said' $? "$(cat "$work/err")"
+}
+
+inside() { ip netns exec "$namespace" "$@"; }
+
+await() { # pattern; waits until the witness says it
+    local tries=0
+    until grep -qE -- "$1" "$work/log"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 100 ] && kill -0 "$witness" 2>/dev/null || return 1
+        sleep 0.1
+    done
+}
+
+said() { # name pattern
+    await "$2"
+    judge "$1" $? "not said: $2 / $(tail -n 3 "$work/log" | head -c 600)"
+}
+
+start() {
+    : >"$work/log"
+    ip netns exec "$namespace" "$program" proxy --config "$work/run.conf" --foreground --pid-file "$work/run.pid" 2>>"$work/log" </dev/null &
+    witness=$!
+}
+
+ended() { # name code seconds
+    local tries=0 status
+    while kill -0 "$witness" 2>/dev/null && [ "$tries" -lt $(($3 * 10)) ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    kill -9 "$witness" 2>/dev/null
+    wait "$witness" 2>/dev/null
+    status=$?
+    witness=
+    [ "$status" -eq "$2" ]
+    judge "$1" $? "exit $status, expected $2"
+}
+
+running() {
+    ip netns add "$namespace" && inside ip link set lo up
+    printf '[proxy]\nlisten-port = 20025\ndrain = 2s\n[limits]\nper-source = 20\n' >"$work/run.conf"
+    start
+    said 'ready line' '^smtpwitness: proxy: ready, listening on port 20025$'
+    said 'worst-case memory is printed' 'memory at worst [0-9]+ MB'
+    grep -q "^$witness\$" "$work/run.pid"
+    judge 'pid file' $? "$(cat "$work/run.pid")"
+    [ "$(awk '/^Uid:/ { print $2 }' "/proc/$witness/status")" = 65534 ]
+    judge 'runs as nobody' $? "$(grep Uid "/proc/$witness/status")"
+    local task bad=0
+    for task in "/proc/$witness/task/"*; do # CAP_NET_RAW is bit 13: nothing else may be left
+        grep -qE '^CapEff:\s+0000000000002000$|^CapEff:\s+0000000000000000$' "$task/status" || bad=1
+        grep -qE '^NoNewPrivs:.*1' "$task/status" || bad=1
+        grep -qE '^CapBnd:\s+0000000000000000$' "$task/status" || bad=1
+    done
+    judge 'CAP_NET_RAW, no other privilege and no new ones in any thread' "$bad" "$(grep -h Cap "/proc/$witness/task/"*/status | sort | uniq -c | head -c 400)"
+    inside timeout 20 "$program" proxy --config "$work/run.conf" --foreground 2>"$work/err"
+    [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'listen-port = 20025: in use' "$work/err"
+    judge 'a port in use is one line and exit 1' $? "$(head -c 400 "$work/err")"
+    inside timeout 20 "$program" proxy --config "$work/run.conf" --foreground --pid-file "$work/run.pid" 2>"$work/err"
+    [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q "already running as process $witness" "$work/err"
+    judge 'a second one with the same pid file is refused' $? "$(head -c 400 "$work/err")"
+    inside setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs \
+        timeout 20 "$program" proxy --config "$work/run.conf" --foreground 2>"$work/err"
+    [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'missing privilege CAP_NET_RAW.*start as root' "$work/err"
+    judge 'a missing privilege is one line with its remedy' $? "$(head -c 400 "$work/err")"
+
+    sed -i 's/per-source = 20/per-source = 30/; s/20025/20026/' "$work/run.conf"
+    kill -HUP "$witness"
+    said 'reload says what changed' 'reload: \[limits\] per-source = 30 \(was 20\)'
+    said 'reload says what needs a restart' 'reload: proxy.listen-port needs a restart; keeping 20025'
+    said 'reload says where it is in force' 'reload: .*run.conf is in force'
+    echo 'no-such-key = 1' >>"$work/run.conf"
+    kill -HUP "$witness"
+    said 'a broken reload is one line, the old settings stay' 'run.conf:6: .*no-such-key.*the running configuration stays'
+    kill -USR1 "$witness"
+    said 'SIGUSR1 logs statistics' 'statistics: uptime-s=[0-9]+ sessions=0 '
+    kill -TERM "$witness"
+    said 'SIGTERM is said' 'proxy: stopping'
+    ended 'SIGTERM ends it with 0' 0 10
+    [ ! -e "$work/run.pid" ] || [ ! -s "$work/run.pid" ]
+    judge 'the pid file is gone or empty' $? "$(cat "$work/run.pid" 2>&1)"
+
+    printf '[proxy]\nlisten-port = 20025\ndrain = 60s\n' >"$work/run.conf"
+    start
+    said 'starts again after a stop' 'ready, listening'
+    kill -INT "$witness"
+    ended 'SIGINT with no session open ends at once' 0 5
+
+    printf '[process]\nuser = no-such-user-here\n' >"$work/user.conf"
+    refuses 'an unknown user is one line' 1 'user = no-such-user-here: there is no such user' proxy --config "$work/user.conf"
+    printf '[proxy]\nlisten-port = 20025\n' >"$work/run.conf"
+    refuses 'a pid file that cannot be written is one line' 1 'pid file /proc/none/x: cannot write' \
+        proxy --config "$work/run.conf" --pid-file /proc/none/x
+}
+
+arguments
+if [ "$(id -u)" != 0 ] || ! command -v ip >/dev/null || ! unshare -n true 2>/dev/null; then
+    echo "skipped running: needs root and network namespaces"
+    skipped=1
+else
+    running
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
