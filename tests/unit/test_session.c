@@ -1106,6 +1106,27 @@ static void test_an_old_refusal_explains_nothing(void **state)
     expect_verdict(FAULT_CLIENT, CAUSE_ABORTED, CONFIDENCE_CERTAIN);
 }
 
+static void test_forged_reset_on_the_client_leg(void **state) /* S40 seen from the other side */
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        story_begin();
+        if (i / 2 == 0) {
+            greet();
+        } else {
+            hello();
+        }
+        leg(SIDE_CLIENT, (struct leg_evidence){.flags = i % 2 == 0 ? LEG_RESET_FOREIGN : LEG_RESET_FITS});
+        ends(SESSION_END_CLIENT_RESET);
+        if (i % 2 == 0) {
+            expect_verdict(FAULT_MIDDLEBOX, CAUSE_RESET_INJECTED, CONFIDENCE_CERTAIN);
+            assert_int_equal(record.verdict.where, WHERE_CLIENT_LEG);
+        } else {
+            assert_int_equal(finish()->fault, FAULT_NONE); /* the control */
+        }
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1156,6 +1177,7 @@ int main(void)
         cmocka_unit_test(test_421_as_a_farewell),
         cmocka_unit_test(test_refused_before_any_mail),
         cmocka_unit_test(test_an_old_refusal_explains_nothing),
+        cmocka_unit_test(test_forged_reset_on_the_client_leg),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
