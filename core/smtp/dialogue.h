@@ -113,7 +113,7 @@ struct dialogue {
     enum side owed_by;           /* SIDE_NONE: nothing is owed (closed, or idle at leisure: see phase) */
     uint32_t flags;              /* enum dialogue_flag */
     uint32_t debt_serial;        /* changes whenever what is owed changes: a new debt, a new clock */
-    struct dialogue_count mails; /* MAIL accepted ... final reply 2xx */
+    struct dialogue_count mails; /* total: MAIL answered, refused ones too; ok: final reply 2xx */
     struct dialogue_count rcpts;
     struct dialogue_count commands; /* verbs, bodies not counted */
     struct dialogue_kept_reply kept;

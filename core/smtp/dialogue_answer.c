@@ -103,8 +103,11 @@ static void answer_mail(struct dialogue *dialogue, enum verb verb, const struct 
 {
     if (reply->code >= 400) {
         kept_take(dialogue, DIALOGUE_REPLY_ENDED_MAIL, verb, reply);
-        if (!dialogue->mail_open)
+        if (!dialogue->mail_open) {
             state_set(dialogue, STATE_MAIL_DONE);
+            if (reply->code != 503) /* out of order: no attempt at a mail (RFC 5321 4.2.3) */
+                dialogue->mails.total++;
+        }
         return;
     }
     if (kept_is_candidate(dialogue)) {
@@ -151,9 +154,6 @@ static void answer_data(struct dialogue *dialogue, const struct reply *reply)
 
 static void answer_chunk(struct dialogue *dialogue, const struct reply *reply)
 {
-    if (dialogue->mode == DIALOGUE_CHUNK && queue_find(dialogue, VERB_BDAT, 0) == dialogue->run_count &&
-        queue_find(dialogue, VERB_BDAT_LAST, 0) == dialogue->run_count)
-        state_set(dialogue, STATE_CHUNK_ANSWERED); /* the rest still comes and is passed over by count */
     if (reply->code >= 400) {
         mail_fail(dialogue, VERB_BDAT, reply);
         return;
@@ -225,9 +225,6 @@ void answer_verb(struct dialogue *dialogue, enum verb verb, const struct reply *
 {
     bool positive = reply->code < 400;
     if (verb == VERB_END_OF_DATA || verb == VERB_BDAT_LAST) {
-        if (verb == VERB_BDAT_LAST && dialogue->mode == DIALOGUE_CHUNK &&
-            state_has(dialogue, STATE_CHUNK_LAST))
-            state_set(dialogue, STATE_CHUNK_ANSWERED);
         if (verb == VERB_BDAT_LAST && positive)
             dialogue->commands.ok++;
         mail_end(dialogue, verb, reply);
