@@ -235,8 +235,8 @@ static void session_after_server(struct session *session, const struct session_m
         /* A client that sends QUIT and FIN at once still listens; one that had waited has gone. */
         bool gave_up = session->end == SESSION_END_CLIENT_FIN && session->moment.owed_by == SIDE_SERVER &&
                        (uint64_t)session->moment.waited_ms * 1000 >= FACTS_STALL_US;
-        bool left = (session->flags & SESSION_CLIENT_LEFT) &&
-                    (gave_up || !(dialogue->flags & DIALOGUE_QUIT_SENT));
+        bool left =
+            (session->flags & SESSION_CLIENT_LEFT) && (gave_up || !(dialogue->flags & DIALOGUE_QUIT_SENT));
         if (left || (session->flags & SESSION_CLIENT_GONE)) {
             session->flags |= SESSION_DUPLICATE;
         }
@@ -310,6 +310,15 @@ static bool end_gives_way(const struct session *session, enum session_end end)
            (session->dialogue.flags & (DIALOGUE_221_SEEN | DIALOGUE_QUIT_SENT)) != 0;
 }
 
+/* The 250 stands and its client has not said a word since, nor acknowledged it. */
+static bool acceptance_undelivered(const struct session *session, uint64_t at_us)
+{
+    if (!session->dialogue.mail_accepted_unread || session->legs == NULL) {
+        return false;
+    }
+    return leg_undelivered(&session->legs[side_index(SIDE_CLIENT)], at_us);
+}
+
 void session_on_end(struct session *session, enum session_end end, uint64_t now_us)
 {
     enum side debtor = session_debtor(session);
@@ -318,6 +327,9 @@ void session_on_end(struct session *session, enum session_end end, uint64_t now_
         struct session_moment moment = session_picture(session, now_us);
         session_decide_end(session, end, &moment);
         session->flags |= SESSION_SAMPLED_CLIENT | SESSION_SAMPLED_SERVER;
+    }
+    if (acceptance_undelivered(session, now_us)) {
+        session->flags |= SESSION_DUPLICATE;
     }
     switch (end) {
     case SESSION_END_CLIENT_FIN:

@@ -32,8 +32,15 @@ enum session_flag {
 };
 #define SESSION_SILENCE_FLAGS (SESSION_PROBED | SESSION_NOTICED | SESSION_LIMITED)
 
+/* A leg's octets count as undelivered only when they were repeated and stayed unacknowledged this long: one lost
+ * segment is repaired within a retransmission timeout (RFC 6298: 1 s at first). */
+#define UNDELIVERED_US 1000000
+
 /* Whose move it is, counting back-pressure: a leg that takes nothing makes its side the debtor. */
 enum side session_debtor(const struct session *session);
+
+/* Octets sent to that side were repeated and stayed unacknowledged: UNDELIVERED_US or more at `at_us`. */
+bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us);
 
 /* The picture of this instant. */
 struct session_moment session_picture(const struct session *session, uint64_t now_us);

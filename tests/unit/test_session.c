@@ -1127,6 +1127,29 @@ static void test_forged_reset_on_the_client_leg(void **state) /* S40 seen from t
     }
 }
 
+static void test_acceptance_lost_on_the_way_to_the_client(void **state) /* S66 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        bool lost = i != 4;
+        story_begin();
+        mail();
+        wait_ms(150000);
+        leg(SIDE_CLIENT, lost ? stuck(0, 150000) : (struct leg_evidence){.retrans_count = 5});
+        if (i == 0) {
+            server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+            leg(SIDE_CLIENT, stuck(0, 150000));
+        }
+        ends(i == 2 ? SESSION_END_CLIENT_RESET : i == 3 ? SESSION_END_CLIENT_FIN : SESSION_END_SERVER_FIN);
+        if (lost) {
+            expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+        } else { /* the control: it was repeated and arrived */
+            expect_verdict(FAULT_NONE, CAUSE_IDLE_REAPED, CONFIDENCE_CERTAIN);
+        }
+        assert_int_equal(record.duplicate, lost);
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1178,6 +1201,7 @@ int main(void)
         cmocka_unit_test(test_refused_before_any_mail),
         cmocka_unit_test(test_an_old_refusal_explains_nothing),
         cmocka_unit_test(test_forged_reset_on_the_client_leg),
+        cmocka_unit_test(test_acceptance_lost_on_the_way_to_the_client),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
