@@ -81,7 +81,7 @@ static enum phase client_phase(const struct dialogue *dialogue)
 static bool chunk_is_due(const struct dialogue *dialogue, enum verb verb)
 {
     return dialogue->mode == DIALOGUE_CHUNK && (verb == VERB_BDAT || verb == VERB_BDAT_LAST) &&
-           !state_has(dialogue, STATE_CHUNK_ANSWERED) && dialogue_outstanding_count(dialogue) == 1;
+           dialogue_outstanding_count(dialogue) == 1;
 }
 
 static void dialogue_stand(const struct dialogue *dialogue, enum phase *phase, enum side *owed_by)

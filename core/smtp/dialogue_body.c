@@ -251,12 +251,9 @@ void body_refuse_provisional(struct dialogue *dialogue)
     }
 }
 
-void chunk_begin(struct dialogue *dialogue, uint64_t size, bool last)
+void chunk_begin(struct dialogue *dialogue, uint64_t size)
 {
     dialogue->chunk_left = size;
-    state_drop(dialogue, STATE_CHUNK_LAST | STATE_CHUNK_ANSWERED);
-    if (last)
-        state_set(dialogue, STATE_CHUNK_LAST);
     if (size > 0)
         dialogue->mode = DIALOGUE_CHUNK;
 }

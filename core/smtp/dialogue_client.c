@@ -30,16 +30,15 @@ static void client_queue_data(struct dialogue *dialogue)
 
 static void client_queue_chunk(struct dialogue *dialogue, const struct command *command)
 {
-    bool last = command->verb == VERB_BDAT_LAST;
     queue_push(dialogue, command->verb);
     if (!state_has(dialogue, STATE_BDAT_SENT)) {
         dialogue->body_octets = 0;
         state_drop(dialogue, STATE_BODY_BEGAN);
     }
     state_drop(dialogue, STATE_BDAT_SENT);
-    if (!last)
+    if (command->verb != VERB_BDAT_LAST)
         state_set(dialogue, STATE_BDAT_SENT);
-    chunk_begin(dialogue, command->size, last);
+    chunk_begin(dialogue, command->size);
 }
 
 static void client_queue_command(struct dialogue *dialogue, const struct command *command)

@@ -17,28 +17,26 @@
 enum dialogue_state {
     STATE_CONNECTED = 1u << 0,
     STATE_CLOSED = 1u << 1,
-    STATE_HELO_DONE = 1u << 2,       /* EHLO, HELO or LHLO was accepted */
-    STATE_MAIL_DONE = 1u << 3,       /* a mail ended since: between mails the client is at leisure */
-    STATE_PROVISIONAL = 1u << 4,     /* the body runs behind a DATA that is not answered */
-    STATE_BODY_HOLE = 1u << 5,       /* octets of the body passed unseen; its end may be among them */
-    STATE_BODY_REJECTED = 1u << 6,   /* the server answered before the dot; the dot gets no other answer */
-    STATE_BODY_BEGAN = 1u << 7,      /* body octets of the open mail were seen */
-    STATE_BDAT_OPEN = 1u << 8,       /* a chunk that is not the last was accepted */
-    STATE_BDAT_SENT = 1u << 9,       /* a chunk that is not the last was sent */
-    STATE_CHUNK_LAST = 1u << 10,     /* the running chunk is the last */
-    STATE_CANDIDATE = 1u << 11,      /* the kept reply may still turn out not to have ended a mail */
-    STATE_UNKNOWN = 1u << 12,        /* picked up in the middle, no reply has told the state yet */
-    STATE_SERVER_GAP = 1u << 13,     /* server octets were lost, no reply came since */
-    STATE_DATA_REFUSED = 1u << 14,   /* and no command came since */
-    STATE_REPLY_SEEN = 1u << 15,     /* the server has said a reply */
-    STATE_POPPED = 1u << 16,         /* the oldest debt was paid: a new clock */
-    STATE_PROXY_DUE = 1u << 17,      /* a PROXY header is due from the client */
-    STATE_PROXY_V2 = 1u << 18,       /* it is the binary one */
-    STATE_SNIFFED_TLS = 1u << 19,    /* TLS was guessed from the client's first octet */
-    STATE_LMTP_MAIL_OK = 1u << 20,   /* one of several final replies was positive */
-    STATE_PRDR_RUNS = 1u << 21,      /* per-recipient replies of PRDR run, one final reply follows */
-    STATE_CHUNK_ANSWERED = 1u << 22, /* the running chunk was answered before its end */
-    STATE_REPLIES_BEGAN = 1u << 23,  /* some, not all, replies to the final dot have come (LMTP, PRDR) */
+    STATE_HELO_DONE = 1u << 2,      /* EHLO, HELO or LHLO was accepted */
+    STATE_MAIL_DONE = 1u << 3,      /* a mail ended since: between mails the client is at leisure */
+    STATE_PROVISIONAL = 1u << 4,    /* the body runs behind a DATA that is not answered */
+    STATE_BODY_HOLE = 1u << 5,      /* octets of the body passed unseen; its end may be among them */
+    STATE_BODY_REJECTED = 1u << 6,  /* the server answered before the dot; the dot gets no other answer */
+    STATE_BODY_BEGAN = 1u << 7,     /* body octets of the open mail were seen */
+    STATE_BDAT_OPEN = 1u << 8,      /* a chunk that is not the last was accepted */
+    STATE_BDAT_SENT = 1u << 9,      /* a chunk that is not the last was sent */
+    STATE_CANDIDATE = 1u << 10,     /* the kept reply may still turn out not to have ended a mail */
+    STATE_UNKNOWN = 1u << 11,       /* picked up in the middle, no reply has told the state yet */
+    STATE_SERVER_GAP = 1u << 12,    /* server octets were lost, no reply came since */
+    STATE_DATA_REFUSED = 1u << 13,  /* and no command came since */
+    STATE_REPLY_SEEN = 1u << 14,    /* the server has said a reply */
+    STATE_POPPED = 1u << 15,        /* the oldest debt was paid: a new clock */
+    STATE_PROXY_DUE = 1u << 16,     /* a PROXY header is due from the client */
+    STATE_PROXY_V2 = 1u << 17,      /* it is the binary one */
+    STATE_SNIFFED_TLS = 1u << 18,   /* TLS was guessed from the client's first octet */
+    STATE_LMTP_MAIL_OK = 1u << 19,  /* one of several final replies was positive */
+    STATE_PRDR_RUNS = 1u << 20,     /* per-recipient replies of PRDR run, one final reply follows */
+    STATE_REPLIES_BEGAN = 1u << 21, /* some, not all, replies to the final dot have come (LMTP, PRDR) */
 };
 
 /* What the last EHLO reply offered. */
@@ -84,7 +82,7 @@ void queue_drop_runs(struct dialogue *dialogue, uint8_t count);
 void body_begin(struct dialogue *dialogue);
 size_t body_consume(struct dialogue *dialogue, const uint8_t *octets, size_t length);
 size_t chunk_consume(struct dialogue *dialogue, uint64_t length);
-void chunk_begin(struct dialogue *dialogue, uint64_t size, bool last);
+void chunk_begin(struct dialogue *dialogue, uint64_t size);
 bool body_ends_in_bare_dot(const struct dialogue *dialogue);
 /* A line of a provisional body. True: it was the dot. */
 bool body_provisional_line(struct dialogue *dialogue, const struct line_view *view);
