@@ -301,17 +301,7 @@ void session_on_pushed_back(struct session *session, enum side side, bool pushed
     session_update_turn(session, SIDE_NONE, debtor, now_us);
 }
 
-/* An end that accuses nobody gives way to a later one that does: the client's leg was lost while the last reply was
- * still under way to it (faults of the kind "250 lost towards the client"). */
-static bool end_gives_way(const struct session *session, enum session_end end)
-{
-    return end == SESSION_END_CLIENT_LOST &&
-           (session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET) &&
-           (session->dialogue.flags & (DIALOGUE_221_SEEN | DIALOGUE_QUIT_SENT)) != 0;
-}
-
-/* The 250 stands and its client has not said a word since, nor acknowledged it. */
-static bool acceptance_undelivered(const struct session *session, uint64_t at_us)
+bool session_acceptance_undelivered(const struct session *session, uint64_t at_us)
 {
     if (!session->dialogue.mail_accepted_unread || session->legs == NULL) {
         return false;
@@ -319,16 +309,34 @@ static bool acceptance_undelivered(const struct session *session, uint64_t at_us
     return leg_undelivered(&session->legs[side_index(SIDE_CLIENT)], at_us);
 }
 
+/* An end that accuses nobody may give way to a later one that does: the last reply is still under way to the client. */
+static bool end_may_give_way(const struct session *session)
+{
+    return (session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET) &&
+           (session->dialogue.flags & (DIALOGUE_221_SEEN | DIALOGUE_QUIT_SENT)) != 0;
+}
+
+/* It does when the client's leg was lost meanwhile, or the client left without ever acknowledging the acceptance
+ * (faults of the kind "250 lost towards the client"). */
+static bool end_gives_way(const struct session *session, enum session_end end, uint64_t now_us)
+{
+    if (!end_may_give_way(session)) {
+        return false;
+    }
+    bool client_left = end == SESSION_END_CLIENT_FIN || end == SESSION_END_CLIENT_RESET;
+    return end == SESSION_END_CLIENT_LOST || (client_left && session_acceptance_undelivered(session, now_us));
+}
+
 void session_on_end(struct session *session, enum session_end end, uint64_t now_us)
 {
     enum side debtor = session_debtor(session);
     session_charge(session, now_us);
-    if (session->end == SESSION_END_NONE || end_gives_way(session, end)) {
+    if (session->end == SESSION_END_NONE || end_gives_way(session, end, now_us)) {
         struct session_moment moment = session_picture(session, now_us);
         session_decide_end(session, end, &moment);
         session->flags |= SESSION_SAMPLED_CLIENT | SESSION_SAMPLED_SERVER;
     }
-    if (acceptance_undelivered(session, now_us)) {
+    if (session_acceptance_undelivered(session, now_us)) {
         session->flags |= SESSION_DUPLICATE;
     }
     switch (end) {
@@ -370,7 +378,7 @@ void session_set_evidence(struct session *session, enum side side, const struct 
 {
     uint32_t sampled = side == SIDE_CLIENT ? SESSION_SAMPLED_CLIENT : SESSION_SAMPLED_SERVER;
     if (session->end != SESSION_END_NONE) {
-        if (session->flags & sampled) {
+        if ((session->flags & sampled) && !(side == SIDE_CLIENT && end_may_give_way(session))) {
             return;
         }
         session->flags |= sampled;

@@ -241,6 +241,10 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     } else if (session->end == SESSION_END_SERVER_LOST || session->end == SESSION_END_CONNECT_FAILED) {
         facts->suspect = SIDE_SERVER;
     }
+    bool acceptance_lost = session_acceptance_undelivered(session, at_us);
+    if (acceptance_lost && facts->suspect == SIDE_NONE) {
+        facts->suspect = SIDE_CLIENT;
+    }
     uint64_t bits = dialogue_bits(dialogue) | tls_bits(session) | reset_bits(session);
     if (legs != NULL && facts->suspect != SIDE_NONE) {
         const struct leg_evidence *other = &legs[side_index(side_other(facts->suspect))];
@@ -273,7 +277,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= moment.mail_open ? FACT_MAIL_OPEN : 0;
     bool between = facts->phase == PHASE_IDLE || (facts->phase == PHASE_MAIL && dialogue->mails.total > 0);
     bits |= between && moment.owed_by == SIDE_CLIENT && !moment.mail_open ? FACT_IDLE : 0;
-    bits |= session_was_orderly(session, &moment) ? FACT_ORDERLY : 0;
+    bits |= session_was_orderly(session, &moment) && !acceptance_lost ? FACT_ORDERLY : 0;
     bits |= (session->flags & SESSION_HELD) ? FACT_HELD : 0;
     bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
     bits |= after_long_idle(session) ? FACT_AFTER_LONG_IDLE : 0;

@@ -42,6 +42,9 @@ enum side session_debtor(const struct session *session);
 /* Octets sent to that side were repeated and stayed unacknowledged: UNDELIVERED_US or more at `at_us`. */
 bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us);
 
+/* The 250 stands, and the client has neither acknowledged it nor said a word since. */
+bool session_acceptance_undelivered(const struct session *session, uint64_t at_us);
+
 /* The picture of this instant. */
 struct session_moment session_picture(const struct session *session, uint64_t now_us);
 

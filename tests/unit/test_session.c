@@ -1150,6 +1150,28 @@ static void test_acceptance_lost_on_the_way_to_the_client(void **state) /* S66 *
     }
 }
 
+static void test_acceptance_lost_behind_a_pipelined_quit(void **state) /* S66 with QUIT behind the dot; S82 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        bool lost = i != 2;
+        story_begin();
+        data();
+        client("x\r\n.\r\nQUIT\r\n");
+        server("250 2.0.0 Ok: queued\r\n221 Bye\r\n");
+        ends(SESSION_END_SERVER_FIN);
+        wait_ms(lost ? 60000 : 100);
+        leg(SIDE_CLIENT, lost ? stuck(0, 60000) : (struct leg_evidence){.unacked_octets = 9});
+        ends(i == 0 ? SESSION_END_CLIENT_FIN : SESSION_END_CLIENT_RESET);
+        if (lost) {
+            expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+        } else {
+            expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+        }
+        assert_int_equal(record.duplicate, lost);
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1202,6 +1224,7 @@ int main(void)
         cmocka_unit_test(test_an_old_refusal_explains_nothing),
         cmocka_unit_test(test_forged_reset_on_the_client_leg),
         cmocka_unit_test(test_acceptance_lost_on_the_way_to_the_client),
+        cmocka_unit_test(test_acceptance_lost_behind_a_pipelined_quit),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
