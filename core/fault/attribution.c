@@ -258,7 +258,7 @@ static const struct rule rules[] = {
     /* --- what TCP proves about the leg of the side that owed, whoever ended it ----------------------------------- */
     {.name = "path-mtu", .all = FACT_UNDELIVERED | FACT_ONLY_BIG_LOST,
      .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
-    {.name = "unreachable", .all = FACT_UNREACHABLE,
+    {.name = "unreachable", .all = FACT_UNREACHABLE, .any = FACT_UNDELIVERED | FACT_PROBE_UNANSWERED,
      .cause = CAUSE_UNREACHABLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
     {.name = "state-expired", .all = FACT_UNDELIVERED | FACT_AFTER_LONG_IDLE,
      .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK) | ALSO(SUSPECT),

@@ -102,7 +102,7 @@ static bool leg_is_stuck(const struct session *session, enum side side)
     }
     const struct leg_evidence *leg = &session->legs[side_index(side)];
     return (leg->unacked_octets > 0 && leg->retrans_count > 0) || leg->probe == PROBE_UNANSWERED ||
-           leg->probe == PROBE_REVEALED || (leg->flags & (LEG_TIMED_OUT | LEG_UNREACHABLE)) != 0;
+           leg->probe == PROBE_REVEALED || (leg->flags & LEG_TIMED_OUT) != 0;
 }
 
 /* Charges the time up to now to whoever was waited for. */
@@ -159,6 +159,11 @@ static void silence_ends(struct session *session, uint64_t now_us)
 static void session_update_turn(struct session *session, enum side spoke, enum side debtor_before,
                                 uint64_t now_us)
 {
+    if (spoke == debtor_before && spoke != SIDE_NONE && session->legs != NULL &&
+        session->end == SESSION_END_NONE) { /* it answers: so it had what was sent to it */
+        session->legs[side_index(spoke)].unacked_octets = 0;
+        session->legs[side_index(spoke)].unacked_since_us = 0;
+    }
     if (session->debt_serial != session->dialogue.debt_serial || session_debtor(session) != debtor_before) {
         session->debt_serial = session->dialogue.debt_serial;
         session->turn_since_us = now_us;

@@ -1172,6 +1172,35 @@ static void test_acceptance_lost_behind_a_pipelined_quit(void **state) /* S66 wi
     }
 }
 
+static void test_route_that_came_back(void **state) /* S06 on an established leg, and its control */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        bool back = i == 0;
+        story_begin();
+        hello();
+        client("MAIL FROM:<>\r\n");
+        leg(SIDE_SERVER, stuck(LEG_UNREACHABLE, 0));
+        wait_ms(3000);
+        if (back) {
+            server("250 ok\r\n");
+            client("RCPT TO:<b>\r\n");
+        }
+        wait_ms(310000);
+        leg(SIDE_SERVER, back ? (struct leg_evidence){.flags = LEG_UNREACHABLE | LEG_TAPPED,
+                                                      .retrans_count = 2,
+                                                      .probe = PROBE_ANSWERED}
+                              : stuck(LEG_UNREACHABLE, 313000));
+        ends(SESSION_END_CLIENT_FIN);
+        if (back) {
+            expect_verdict(FAULT_SERVER, CAUSE_REPLY_STALL, CONFIDENCE_CERTAIN);
+            assert_true(record.ledger.charged_us[ACCOUNT_SERVER] >= 300000000);
+        } else {
+            expect_verdict(FAULT_SERVER_NETWORK, CAUSE_UNREACHABLE, CONFIDENCE_CERTAIN);
+        }
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1225,6 +1254,7 @@ int main(void)
         cmocka_unit_test(test_forged_reset_on_the_client_leg),
         cmocka_unit_test(test_acceptance_lost_on_the_way_to_the_client),
         cmocka_unit_test(test_acceptance_lost_behind_a_pipelined_quit),
+        cmocka_unit_test(test_route_that_came_back),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
