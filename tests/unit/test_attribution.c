@@ -215,7 +215,7 @@ static void test_network_proof_never_blames_the_application(void **state)
         FACT_REVEALED | FACT_TAPPED,
         FACT_REVEALED | FACT_REVEALED_BIG | FACT_TAPPED,
         FACT_PROBE_UNANSWERED,
-        FACT_UNREACHABLE,
+        FACT_UNREACHABLE | FACT_UNDELIVERED,
     };
     for (size_t i = 0; i < sizeof proofs / sizeof proofs[0]; i++) {
         uint64_t proof = proofs[i];
