@@ -136,8 +136,8 @@ static void session_charge(struct session *session, uint64_t now_us)
 static void note_slowness(struct session *session, enum side debtor, enum phase phase, uint64_t now_us)
 {
     uint64_t waited_us = now_us > session->progress_us ? now_us - session->progress_us : 0;
-    if (waited_us > session->longest_stall_us) {
-        session->longest_stall_us = waited_us;
+    if (waited_us >= FACTS_LONG_IDLE_US) {
+        session->long_silence_broken_by = (uint8_t)debtor;
     }
     if (debtor == SIDE_SERVER && session->timeouts->stall_notice_us != 0 &&
         waited_us >= session->timeouts->stall_notice_us) {
@@ -272,6 +272,9 @@ void session_on_octets(struct session *session, enum side side, const uint8_t *o
     enum phase phase = session->dialogue.phase;
     uint32_t mails_before = session->dialogue.mails.ok;
     session_charge(session, now_us);
+    if (side != session->long_silence_broken_by) {
+        session->long_silence_broken_by = SIDE_NONE; /* the legs still carry something */
+    }
     if (side == debtor) {
         note_slowness(session, debtor, phase, now_us);
     }

@@ -90,7 +90,6 @@ struct session {
     uint64_t progress_us;   /* the debtor's last octet, or turn_since_us */
     uint64_t last_us;       /* latest event */
     uint64_t probe_after_us;
-    uint64_t longest_stall_us;
     struct limiter_counts counts; /* at the opening; again at a refusal by the server */
     uint32_t rtt_us[SIDE_PAIR];
     uint32_t debt_serial;
@@ -98,6 +97,8 @@ struct session {
     uint32_t flags; /* private, see session.c */
     char id[20];
     uint8_t mode; /* enum record_mode */
+    uint8_t
+        long_silence_broken_by; /* enum side: minutes of silence, then it spoke, and the other has not since */
 };
 
 void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us);

@@ -214,7 +214,7 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
 /* The silence was preceded by one long enough for a stateful box to forget the connection, and nothing came since. */
 static bool after_long_idle(const struct session *session)
 {
-    return session->longest_stall_us >= FACTS_LONG_IDLE_US;
+    return session->long_silence_broken_by != SIDE_NONE;
 }
 
 void session_facts(const struct session *session, uint64_t now_us, struct facts *facts)

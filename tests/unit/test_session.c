@@ -1201,6 +1201,29 @@ static void test_route_that_came_back(void **state) /* S06 on an established leg
     }
 }
 
+static void test_state_expired_only_right_after_a_long_silence(void **state) /* S58 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        story_begin();
+        mail();
+        wait_ms(i == 0 ? 120000 : 300000); /* half and double of what boxes usually keep */
+        client("MAIL FROM:<>\r\n");
+        if (i == 2) { /* it got through after all */
+            server("250 ok\r\n");
+            client("RCPT TO:<b>\r\n");
+        }
+        wait_ms(12000);
+        leg(SIDE_SERVER, stuck(0, 12000));
+        ends(SESSION_END_CLIENT_FIN);
+        if (i == 1) {
+            expect_verdict(FAULT_MIDDLEBOX, CAUSE_STATE_EXPIRED, CONFIDENCE_LIKELY);
+        } else {
+            expect_verdict(FAULT_SERVER_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+        }
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1255,6 +1278,7 @@ int main(void)
         cmocka_unit_test(test_acceptance_lost_on_the_way_to_the_client),
         cmocka_unit_test(test_acceptance_lost_behind_a_pipelined_quit),
         cmocka_unit_test(test_route_that_came_back),
+        cmocka_unit_test(test_state_expired_only_right_after_a_long_silence),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
