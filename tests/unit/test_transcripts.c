@@ -321,7 +321,7 @@ static void test_transcripts(void **state)
         char path[400];
         snprintf(path, sizeof path, "tests/transcripts/%s", entries[i]->d_name);
         if (only == NULL || strcmp(only, entries[i]->d_name) == 0) {
-            size_t length;
+            size_t length = 0;
             char *text = file_read(path, &length);
             assert_non_null(text);
             if (transcript_parse(transcript, text, length)) {
