@@ -18,6 +18,8 @@
 
 /* The lowest bit of a relay's address names the leg in epoll's data. */
 _Static_assert(_Alignof(struct relay) >= 2, "the lowest bit of a relay's address must be free");
+_Static_assert(sizeof(struct relay) <= 1000,
+               "an idle session may take one kilobyte, the heap's own octets included");
 
 static void drive(struct relay *relay, uint64_t now_us);
 

@@ -81,8 +81,7 @@ static void say_shortage(struct worker *worker, const char *what, uint64_t now_u
         return;
     if (!atomic_compare_exchange_strong(worker->options.said_us, &said_us, now_us))
         return;
-    log_message(worker->options.log, LOG_ERR, "proxy",
-                "%s: new connections wait; %llu pauses so far, %u sessions open", what,
+    log_message(worker->options.log, LOG_ERR, "proxy", "%s; %llu pauses so far, %u sessions open", what,
                 (unsigned long long)atomic_load(worker->options.accept_pauses),
                 atomic_load(&worker->options.counters->sessions));
 }
@@ -139,7 +138,7 @@ static void turn_away(struct worker *worker, int listener, uint64_t now_us)
 static void on_shortage(struct worker *worker, int listener, uint64_t now_us)
 {
     atomic_fetch_add(worker->options.accept_pauses, 1);
-    say_shortage(worker, "no descriptor or memory left", now_us);
+    say_shortage(worker, "no descriptor or memory left: new connections wait, then are reset", now_us);
     worker->shortages++;
     worker->pause_us = worker->pause_us == 0 ? WORKER_PAUSE_FIRST_US : worker->pause_us * 2;
     if (worker->pause_us > WORKER_PAUSE_LONGEST_US)
@@ -161,12 +160,11 @@ static bool is_loop(const struct worker *worker, const struct address *server)
     return false;
 }
 
-static void on_acceptable(evutil_socket_t fd, short events, void *context)
+/* Takes up to a turn's share; true when more may be waiting. */
+static bool accept_some(struct worker *worker, int listener)
 {
-    struct worker *worker = context;
     const uint64_t now_us = clock_monotonic_us();
 
-    (void)events;
     for (unsigned count = 0; count < WORKER_ACCEPTS_PER_TURN; count++) {
         struct address client, server;
         enum listener_result result;
@@ -174,24 +172,24 @@ static void on_acceptable(evutil_socket_t fd, short events, void *context)
 
         if (atomic_load(&worker->options.counters->sessions) >= atomic_load(worker->options.max_sessions)) {
             atomic_fetch_add(worker->options.accept_pauses, 1);
-            say_shortage(worker, "max-sessions reached", now_us);
+            say_shortage(worker, "max-sessions reached: new connections wait", now_us);
             pause_listeners(worker, WORKER_PAUSE_FIRST_US);
-            break;
+            return false;
         }
-        result = listener_accept(fd, &client_fd, &client, &server);
+        result = listener_accept(listener, &client_fd, &client, &server);
         if (result == LISTENER_EMPTY)
-            break;
+            return false;
         if (result == LISTENER_AGAIN)
             continue;
         if (result == LISTENER_SHORTAGE) {
-            on_shortage(worker, fd, now_us);
-            break;
+            on_shortage(worker, listener, now_us);
+            return false;
         }
         if (result == LISTENER_BROKEN) {
             log_message(worker->options.log, LOG_CRIT, "proxy", "a listener does not work any more: %s",
                         strerror(errno));
             pause_listeners(worker, WORKER_PAUSE_LONGEST_US);
-            break;
+            return false;
         }
         worker->shortages = 0;
         worker->pause_us = 0;
@@ -202,6 +200,15 @@ static void on_acceptable(evutil_socket_t fd, short events, void *context)
         }
         relay_accept(&worker->host, worker->settings, client_fd, &client, &server, now_us);
     }
+    return true;
+}
+
+static void on_acceptable(evutil_socket_t fd, short events, void *context)
+{
+    struct worker *worker = context;
+
+    (void)events;
+    (void)accept_some(worker, fd);
     end_turn(worker);
 }
 
@@ -262,14 +269,17 @@ static void close_listeners(struct worker *worker)
     }
 }
 
-/* Those the kernel has accepted for us are served still: closing the socket would reset them. */
+/* Those the kernel has accepted for us are served still: closing the socket would reset them. A passed socket stays
+ * open at its owner's, and those who wait there are the successor's. */
 static void drain(struct worker *worker)
 {
     if (worker->draining)
         return;
-    for (size_t index = 0; index < worker->options.listener_count && !worker->paused; index++) {
-        if (worker->listener_events[index] != NULL)
-            on_acceptable(worker->options.listeners[index], EV_READ, worker);
+    for (size_t index = 0; index < worker->options.listener_count && !worker->options.inherited; index++) {
+        unsigned turns = LISTENER_BACKLOG / WORKER_ACCEPTS_PER_TURN;
+
+        while (!worker->paused && turns-- > 0 && accept_some(worker, worker->options.listeners[index]))
+            continue;
     }
     worker->draining = true;
     close_listeners(worker);

@@ -35,8 +35,9 @@ struct worker_options {
     atomic_uint *max_sessions;
     _Atomic uint64_t *said_us; /* when a shortage was last logged, by whichever worker */
     unsigned run;
-    int listeners[WORKER_MAX_LISTENERS]; /* taken when `own_listeners` */
+    int listeners[WORKER_MAX_LISTENERS]; /* taken */
     size_t listener_count;
+    bool inherited;  /* passed by systemd or a parent, who keeps them open */
     bool drains_tap; /* one worker empties the tap now and then */
 };
 

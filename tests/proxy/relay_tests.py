@@ -346,12 +346,15 @@ def test_idle_memory():
 def test_shortage():
     """No descriptors left: no spinning, newcomers learn of it, and it recovers."""
     with Witness(descriptors=120, max_sessions=1000, workers=1) as witness, listen(4) as listener:
-        held = []
+        held, turned = [], []
         with inside(CLIENT):
             clients = [Client() for _ in range(80)]
         for client in clients:
             client.settimeout(10)
-            client.connect((ADDRESS[4]["sv"], 25))
+            try:
+                client.connect((ADDRESS[4]["sv"], 25))
+            except ConnectionResetError:  # turned away before connect() returned
+                turned.append(client)
         listener.settimeout(1)
         try:
             while True:
@@ -363,17 +366,16 @@ def test_shortage():
         cpu = witness.processor_seconds() - cpu
         claim(cpu < 0.15, "out of descriptors: it does not spin", f"{cpu:.2f} s in 3 s, {len(held)} sessions")
         claim(any("no descriptor" in line for line in witness.messages), "... it says so in the log")
-        turned = 0
         for client in clients:
             client.setblocking(False)
             try:
                 client.recv(1)
             except ConnectionResetError:
-                turned += 1
-            except BlockingIOError:
+                turned.append(client)
+            except OSError:  # nothing yet, or told at connect() already
                 pass
-        claim(turned + len(held) == len(clients), "... those it cannot serve are reset, none waits in silence",
-              f"{turned} reset, {len(held)} served")
+        claim(len(turned) + len(held) == len(clients), "... those it cannot serve are reset, none waits in silence",
+              f"{len(turned)} reset, {len(held)} served")
         for sock in clients + held:
             sock.close()
         listener.settimeout(10)
@@ -551,6 +553,54 @@ def test_undiverted():
                 run(ROUTER, "iptables", "-w", "-t", "mangle", "-I", "PREROUTING", "-p", "icmp", "-m", "socket", "--transparent", "-j", "SW_DIVERT")
         finally:
             run(FIREWALL, "ip", "link", "set", "f1", "mtu", "1500")
+
+
+def to_body(client, server):
+    server.sendall(b"220 x\r\n")
+    client.recv(100)
+    for command, reply in ((b"EHLO c\r\n", b"250 x\r\n"), (b"MAIL FROM:<a@b>\r\n", b"250 x\r\n"),
+                           (b"RCPT TO:<a@b>\r\n", b"250 x\r\n"), (b"DATA\r\n", b"354 x\r\n")):
+        client.sendall(command)
+        server.recv(100)
+        server.sendall(reply)
+        client.recv(100)
+
+
+def test_black_hole():
+    """Full-size segments vanish and no ICMP comes: a path MTU black hole, not a server that is slow."""
+    for version in (4, 6):
+        icmp = ("icmp", "--icmp-type", "fragmentation-needed") if version == 4 else ("ipv6-icmp", "--icmpv6-type", "packet-too-big")
+        with Witness() as witness, listen(version) as listener:
+            run(FIREWALL, "ip", "link", "set", "f1", "mtu", "1400")
+            try:
+                with rule(FIREWALL, version, "OUTPUT", "-p", *icmp, "-j", "DROP"):
+                    client, server, _ = pair(listener, version)
+                    to_body(client, server)
+                    client.sendall((b"x" * 70 + b"\r\n") * 400 + b".\r\n")
+                    time.sleep(4)
+                    reset(client)
+                    record = witness.verdict_of(client)
+                    claim(record.get("cause") == "path-mtu-black-hole" and record.get("fault") == "server-network",
+                          f"v{version}: a path MTU black hole", f"{record.get('fault')} {record.get('cause')} {record.get('confidence')}")
+            finally:
+                run(FIREWALL, "ip", "link", "set", "f1", "mtu", "1500")
+
+
+def test_not_reading():
+    with Witness() as witness, listen(4) as listener:
+        client, server, _ = pair(listener, 4)
+        to_body(client, server)
+        client.settimeout(1)
+        try:
+            while True:
+                client.send(b"x" * 70 + b"\r\n")
+        except TimeoutError:
+            pass
+        time.sleep(3)
+        reset(client)
+        record = witness.verdict_of(client)
+        claim(record.get("cause") == "not-reading" and record.get("fault") == "server", "a server that does not read is named for it",
+              f"{record.get('fault')} {record.get('cause')} {record.get('confidence')}")
 
 
 def test_soft_errors():
