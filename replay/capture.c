@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READ_OCTETS       (1u << 20) /* read ahead: system calls would be most of the work otherwise */
+#define READ_OCTETS       131072u /* read ahead: system calls would be most of the work otherwise */
 #define COPY_OCTETS       65536
 #define CLOSE_DESCRIPTORS 1024 /* more than the files of one call */
 
