@@ -520,6 +520,11 @@ static enum confidence confidence_of(const struct rule *rule, const struct facts
     case SURE_LIKELY:
         return CONFIDENCE_LIKELY;
     case SURE_CERTAIN:
+        /* That a side left too early is certain; the silence it did not bear may be the network's as well. */
+        if ((rule->cause == CAUSE_EARLY_CLOSE || rule->cause == CAUSE_GAVE_UP_EARLY) &&
+            !((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED))) {
+            verdict->also |= 1u << blame_resolve(BLAME_SUSPECT_NETWORK, facts->suspect);
+        }
         return CONFIDENCE_CERTAIN;
     case SURE_BY_PROBE:
         if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {

@@ -191,7 +191,7 @@ static const char *turn_of(enum phase phase, enum side owed_by)
 static void add_proof(struct sentence *sentence, const struct facts *facts)
 {
     const char *suspect = side_name(facts->suspect);
-    if (facts->suspect == SIDE_NONE || facts->suspect_leg == NULL) {
+    if (facts->suspect == SIDE_NONE || !(facts->bits & FACT_ACKNOWLEDGED)) {
         return;
     }
     if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {

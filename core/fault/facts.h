@@ -75,6 +75,8 @@
 #define FACT_HELD             FACT(59) /* it waited here for a slot when it ended */
 #define FACT_TLS_INFERRED     FACT(58) /* who owed was inferred from record sizes */
 #define FACT_SYN_ACK_REPEATED FACT(60) /* the server repeats its SYN-ACK though it was acknowledged */
+#define FACT_ACKNOWLEDGED                                                                                    \
+    FACT(61) /* the leg was looked at, and all that was sent before the end is acknowledged */
 
 #define FACTS_STALL_US      1000000 /* shorter silences are no stall: a second of RTO, scheduling and think time */
 #define FACTS_WAITED_FOR_US 5000000 /* the shortest idle limit seen in the field is 5-10 s (Postfix stress) */

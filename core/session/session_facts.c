@@ -21,6 +21,13 @@ bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
            at_us > leg->unacked_since_us && at_us - leg->unacked_since_us >= UNDELIVERED_US;
 }
 
+/* What is said at the end itself, such as a 421, cannot have been acknowledged yet. */
+static bool leg_acknowledged(const struct leg_evidence *leg, uint64_t end_us)
+{
+    bool looked_at = leg->connect == CONNECT_ESTABLISHED || leg->probe != PROBE_NONE;
+    return looked_at && (leg->unacked_octets == 0 || leg->unacked_since_us >= end_us);
+}
+
 static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t at_us)
 {
     uint64_t bits = 0;
@@ -255,6 +262,8 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
             own = other;
         }
         facts->suspect_leg = own;
+        bits |=
+            leg_acknowledged(own, session->start_us + (uint64_t)moment.age_ms * 1000) ? FACT_ACKNOWLEDGED : 0;
         bits |= leg_bits(own, at_us);
         bits |= (own->flags & LEG_GAP) || (other->flags & LEG_GAP) ? FACT_OBSERVER_GAP : 0;
         bits |= (own->flags & LEG_ONE_WAY) || (other->flags & LEG_ONE_WAY) ? FACT_ONE_WAY : 0;

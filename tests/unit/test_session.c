@@ -1224,6 +1224,40 @@ static void test_state_expired_only_right_after_a_long_silence(void **state) /* 
     }
 }
 
+static void test_no_more_is_said_than_was_seen(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        static const char words[] = "every octet acknowledged";
+        story_begin();
+        envelope();
+        wait_ms(8000);
+        server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+        struct leg_evidence seen = {.connect = CONNECT_ESTABLISHED};
+        seen.unacked_octets = i == 0 ? 0 : 50;
+        seen.unacked_since_us = i == 0 ? 0 : i == 1 ? now_us : now_us - 7000000;
+        leg(i == 3 ? SIDE_SERVER : SIDE_CLIENT, seen); /* 3: the silent leg was never looked at */
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, CONFIDENCE_LIKELY);
+        assert_int_equal(strstr(record.verdict.explain, words) != NULL, i < 2);
+    }
+    story_begin(); /* nobody was probed: the answer may have been lost on its way */
+    hello();
+    client("MAIL FROM:<>\r\n");
+    wait_ms(3000);
+    leg(SIDE_SERVER, (struct leg_evidence){.connect = CONNECT_ESTABLISHED});
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.also, 1u << FAULT_SERVER | 1u << FAULT_SERVER_NETWORK);
+    story_begin();
+    envelope();
+    wait_ms(3000);
+    leg(SIDE_CLIENT, (struct leg_evidence){.connect = CONNECT_ESTABLISHED});
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_EARLY_CLOSE, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT | 1u << FAULT_CLIENT_NETWORK);
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1279,6 +1313,7 @@ int main(void)
         cmocka_unit_test(test_acceptance_lost_behind_a_pipelined_quit),
         cmocka_unit_test(test_route_that_came_back),
         cmocka_unit_test(test_state_expired_only_right_after_a_long_silence),
+        cmocka_unit_test(test_no_more_is_said_than_was_seen),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
