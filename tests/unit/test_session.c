@@ -1258,6 +1258,25 @@ static void test_no_more_is_said_than_was_seen(void **state)
     assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT | 1u << FAULT_CLIENT_NETWORK);
 }
 
+static void test_a_tap_vouches_for_its_own_silence(void **state)
+{
+    (void)state;
+    story_begin();
+    hello();
+    wait_ms(6000);
+    probe_answered(SIDE_CLIENT);
+    client("MAIL FROM:<>\r\n");
+    server("250 ok\r\n");
+    wait_ms(6000);
+    struct leg_evidence seen = session.legs[0]; /* as the proxy does: new facts over the old ones */
+    seen.probe = PROBE_ANSWERED;
+    leg(SIDE_CLIENT, seen);
+    wait_ms(300000);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, CONFIDENCE_LIKELY);
+    assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT_NETWORK);
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1314,6 +1333,7 @@ int main(void)
         cmocka_unit_test(test_route_that_came_back),
         cmocka_unit_test(test_state_expired_only_right_after_a_long_silence),
         cmocka_unit_test(test_no_more_is_said_than_was_seen),
+        cmocka_unit_test(test_a_tap_vouches_for_its_own_silence),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
