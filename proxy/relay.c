@@ -14,7 +14,8 @@
 #include "proxy/relay_internal.h"
 
 #define RESET_LOOK_US WHEEL_TICK_US /* how often the survivor's outstanding octets are looked at */
-#define REPLY_OCTETS  512u          /* our own 421, beyond the limit of what is kept of a peer */
+#define WRITE_TRIES   8u
+#define REPLY_OCTETS  512u /* our own 421, beyond the limit of what is kept of a peer */
 
 /* The lowest bit of a relay's address names the leg in epoll's data. */
 _Static_assert(_Alignof(struct relay) >= 2, "the lowest bit of a relay's address must be free");
@@ -29,7 +30,7 @@ bool relay_host_init(struct relay_host *host, uint64_t now_us)
 {
     host->first = host->again = host->dead = NULL;
     host->woken = NULL;
-    host->relay_count = 0;
+    host->relay_count = host->shortages = 0;
     host->wake_fd = -1;
     host->buffer = NULL;
     wheel_init(&host->wheel, now_us);
@@ -228,6 +229,7 @@ static bool is_shortage(int error)
 
 static void end_overloaded(struct relay *relay, uint64_t now_us)
 {
+    relay->host->shortages++;
     session_on_end(&relay->session, SESSION_END_OVERLOAD, now_us);
     end_now(relay, now_us);
 }
@@ -333,15 +335,22 @@ static ssize_t write_some(struct relay *relay, enum side side, const uint8_t *oc
                           uint64_t now_us)
 {
     struct leg *leg = relay_leg(relay, side);
-    ssize_t written = send(leg->fd, octets, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t written = -1;
 
-    if (written == -1 && (errno == EINTR || (icmp_error_is_soft(errno) && !leg_is_dead(leg)))) {
+    /* A notice is handed out once, then the write goes through; another one may have come meanwhile. */
+    for (unsigned tries = 0; tries < WRITE_TRIES; tries++) {
         struct icmp_error icmp;
-        const int error = errno;
+        int error;
 
+        written = send(leg->fd, octets, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (written != -1 || (errno != EINTR && (!icmp_error_is_soft(errno) || leg_is_dead(leg))))
+            break;
+        error = errno;
+        if (error == EINTR)
+            continue;
         (void)leg_take_icmp(leg, &icmp);
         relay_note_icmp(relay, side, error, &icmp, now_us);
-        written = send(leg->fd, octets, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        errno = error;
     }
     if (written > 0)
         note_written(relay, leg, now_us);
@@ -849,6 +858,7 @@ void relay_accept(struct relay_host *host, struct settings_share *settings, int 
     struct relay *relay = calloc(1, sizeof *relay);
 
     if (relay == NULL) {
+        host->shortages++;
         relay_turn_away(host, settings, take_client_fd, client, server, now_us);
         return;
     }

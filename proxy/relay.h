@@ -78,6 +78,7 @@ struct relay_host {
     struct relay *again; /* their turn ended before their octets did */
     struct relay *dead;  /* freed when no event of this batch can name them */
     uint32_t relay_count;
+    uint32_t shortages; /* sessions that ended because we had no descriptor or memory */
     pthread_mutex_t woken_lock;
     struct relay_held *woken;
 };

@@ -168,6 +168,7 @@ static bool accept_some(struct worker *worker, int listener)
     for (unsigned count = 0; count < WORKER_ACCEPTS_PER_TURN; count++) {
         struct address client, server;
         enum listener_result result;
+        uint32_t shortages;
         int client_fd = -1;
 
         if (atomic_load(&worker->options.counters->sessions) >= atomic_load(worker->options.max_sessions)) {
@@ -191,14 +192,19 @@ static bool accept_some(struct worker *worker, int listener)
             pause_listeners(worker, WORKER_PAUSE_LONGEST_US);
             return false;
         }
-        worker->shortages = 0;
-        worker->pause_us = 0;
         if (is_loop(worker, &server)) {
             close(client_fd);
             say_shortage(worker, "a connection came to the listening port itself and was reset", now_us);
             continue;
         }
+        shortages = worker->host.shortages;
         relay_accept(&worker->host, worker->settings, client_fd, &client, &server, now_us);
+        if (worker->host.shortages != shortages) { /* there was one for the client, none for the server leg */
+            on_shortage(worker, listener, now_us);
+            return false;
+        }
+        worker->shortages = 0;
+        worker->pause_us = 0;
     }
     return true;
 }
