@@ -139,6 +139,15 @@ static uint64_t tls_bits(const struct session *session)
         bool quit_sized = tls->client_last_length > 0 && tls->client_last_length <= TLS_QUIT_RECORD_OCTETS;
         bool mail_passed = tls->commands >= 2 && (tls->bulk_octets > 0 || tls->replies >= 3);
         bool answered = tls->replies > 0 && tls->owed_by != SIDE_SERVER && !tls->body_inferred;
+        /* Not every client waits for the 221: a record of QUIT's size behind a mail, and gone at once. */
+        bool unanswered_quit = tls->replies > 0 && tls->owed_by == SIDE_SERVER &&
+                               tls->phase == PHASE_OPAQUE && quit_sized &&
+                               (tls->commands >= 4 || tls->bulk_octets > 0);
+        bits |= unanswered_quit && session->end != SESSION_END_SERVER_FIN &&
+                        session->end != SESSION_END_SERVER_RESET
+                    ? FACT_TLS_QUIT_LIKELY
+                    : 0;
+        bits |= quit_sized ? FACT_TLS_QUIT_SIZED : 0;
         bits |= answered && ((quit_sized && tls->commands > 1) || mail_passed || tls->commands > 2)
                     ? FACT_TLS_QUIT_LIKELY
                     : 0;

@@ -1277,6 +1277,66 @@ static void test_a_tap_vouches_for_its_own_silence(void **state)
     assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT_NETWORK);
 }
 
+static void record_of(enum side side, uint8_t type, uint16_t length, uint8_t first)
+{
+    static uint8_t octets[5 + 2100];
+    octets[0] = type;
+    octets[1] = octets[2] = 3;
+    octets[3] = (uint8_t)(length >> 8);
+    octets[4] = (uint8_t)length;
+    octets[5] = first;
+    session_on_octets(&session, side, octets, 5u + length, now_us);
+}
+
+static void inside(enum side side, uint16_t plain) /* TLS 1.3 adds 17 octets */
+{
+    record_of(side, 23, (uint16_t)(plain + 17), 0);
+}
+
+static void tls_hello(void)
+{
+    hello();
+    client("STARTTLS\r\n");
+    server("220 ready\r\n");
+    record_of(SIDE_CLIENT, 22, 300, 1);
+    record_of(SIDE_SERVER, 22, 120, 2);
+    record_of(SIDE_SERVER, 20, 1, 1);
+    record_of(SIDE_SERVER, 23, 2000, 0);
+    record_of(SIDE_CLIENT, 20, 1, 1);
+    inside(SIDE_CLIENT, 52);
+    inside(SIDE_CLIENT, 18); /* EHLO */
+    inside(SIDE_SERVER, 150);
+}
+
+static void test_leaving_inside_tls(void **state) /* S81, S82 and S83 through TLS */
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) { /* QUIT, and gone without waiting for the 221 */
+        story_begin();
+        tls_hello();
+        static const uint16_t sizes[][2] = {{30, 14}, {32, 14}, {6, 37}, {400, 30}};
+        for (size_t n = 0; n < sizeof sizes / sizeof sizes[0]; n++) {
+            inside(SIDE_CLIENT, sizes[n][0]);
+            inside(SIDE_SERVER, sizes[n][1]);
+        }
+        inside(SIDE_CLIENT, 6);
+        if (i / 2 == 1) {
+            inside(SIDE_CLIENT, 2); /* close_notify */
+        }
+        ends(i % 2 == 0 ? SESSION_END_CLIENT_FIN : SESSION_END_CLIENT_RESET);
+        expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_LIKELY);
+    }
+    story_begin(); /* a farewell to RCPT, or a small mail and its 250: nobody can tell */
+    tls_hello();
+    inside(SIDE_CLIENT, 30);
+    inside(SIDE_SERVER, 14);
+    inside(SIDE_CLIENT, 32);
+    inside(SIDE_SERVER, 40);
+    inside(SIDE_SERVER, 2);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1334,6 +1394,7 @@ int main(void)
         cmocka_unit_test(test_state_expired_only_right_after_a_long_silence),
         cmocka_unit_test(test_no_more_is_said_than_was_seen),
         cmocka_unit_test(test_a_tap_vouches_for_its_own_silence),
+        cmocka_unit_test(test_leaving_inside_tls),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
