@@ -402,10 +402,15 @@ void session_set_evidence(struct session *session, enum side side, const struct 
     bool was_stuck = leg_is_stuck(session, side);
     session_charge(session, now_us);
     session->legs[side_index(side)] = *evidence;
-    if (!was_stuck && session_debtor(session) == side && leg_is_stuck(session, side) &&
-        session->dialogue.phase != PHASE_CONNECT) {
-        uint64_t since_us = evidence->unacked_since_us > session->progress_us ? evidence->unacked_since_us
-                                                                              : session->progress_us;
+    /* After the end the silence that counts is the one it cut. */
+    const struct session_moment *moment = &session->moment;
+    bool over = session->end != SESSION_END_NONE;
+    enum side debtor = over ? (enum side)moment->owed_by : session_debtor(session);
+    enum phase phase = over ? (enum phase)moment->phase : session->dialogue.phase;
+    if (!was_stuck && debtor == side && leg_is_stuck(session, side) && phase != PHASE_CONNECT) {
+        uint64_t silent_us = over ? session->start_us + (uint64_t)(moment->age_ms - moment->waited_ms) * 1000
+                                  : session->progress_us;
+        uint64_t since_us = evidence->unacked_since_us > silent_us ? evidence->unacked_since_us : silent_us;
         if (now_us > since_us) { /* what was charged to the side itself was the network's */
             ledger_move(&session->ledger, account_of(side), network_of(side), now_us - since_us);
         }

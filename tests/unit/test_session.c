@@ -1337,6 +1337,24 @@ static void test_leaving_inside_tls(void **state) /* S81, S82 and S83 through TL
     expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
 }
 
+static void test_ledger_learns_of_the_network_at_the_end(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        data();
+        client("Subject: big\r\n\r\nbig");
+        session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
+        wait_ms(20000);
+        server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+        leg(SIDE_SERVER, i == 0 ? stuck(0, 20000) : (struct leg_evidence){.flags = LEG_WINDOW_ZERO});
+        ends(SESSION_END_SERVER_FIN);
+        finish();
+        assert_int_equal(record.ledger.charged_us[ACCOUNT_SERVER_NETWORK], i == 0 ? 20000000 : 0);
+        assert_int_equal(record.ledger.charged_us[ACCOUNT_SERVER], i == 0 ? 0 : 20000000);
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1395,6 +1413,7 @@ int main(void)
         cmocka_unit_test(test_no_more_is_said_than_was_seen),
         cmocka_unit_test(test_a_tap_vouches_for_its_own_silence),
         cmocka_unit_test(test_leaving_inside_tls),
+        cmocka_unit_test(test_ledger_learns_of_the_network_at_the_end),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
