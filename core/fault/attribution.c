@@ -310,6 +310,10 @@ static const struct rule rules[] = {
     /* --- silence of the client ------------------------------------------------------------------------------------ */
     {.name = "unterminated-body", .phases = BODY_PHASES, .all = FACT_OWED_CLIENT | FACT_STALLED | FACT_BARE_DOT,
      .cause = CAUSE_UNTERMINATED_BODY, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
+    {.name = "slow-sender", .ends = END(REPLY), .phases = BODY_PHASES, .classes = CLASS(TIMEOUT),
+     .all = FACT_OWED_CLIENT | FACT_BODY_BEGAN, .none = FACT_STALLED,
+     .cause = CAUSE_SLOW_SENDER, .fault = BLAME_CLIENT, .also = ALSO(CLIENT_NETWORK) | ALSO(SERVER_NETWORK),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
     {.name = "data-start", .phases = PHASE(BODY), .all = FACT_OWED_CLIENT | FACT_STALLED, .none = FACT_BODY_BEGAN,
      .cause = CAUSE_DATA_START_STALL, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
     {.name = "body", .phases = BODY_PHASES, .all = FACT_OWED_CLIENT | FACT_STALLED,
@@ -574,6 +578,17 @@ static void limit_fill(const struct rule *rule, const struct facts *facts, struc
     }
 }
 
+/* A 421 that does not say why, after a silence: most likely for the silence, but it may be anything the server minds. */
+static void cap_guessed(const struct facts *facts, struct verdict *verdict)
+{
+    if ((facts->bits & FACT_TIRED_GUESSED) && verdict->fault == FAULT_CLIENT) {
+        verdict->also |= 1u << FAULT_POLICY;
+        if (verdict->confidence == CONFIDENCE_CERTAIN) {
+            verdict->confidence = CONFIDENCE_LIKELY;
+        }
+    }
+}
+
 void attribution_judge(const struct facts *facts, struct verdict *verdict)
 {
     const struct rule *rule = rule_find(facts);
@@ -587,6 +602,7 @@ void attribution_judge(const struct facts *facts, struct verdict *verdict)
         verdict->confidence = CONFIDENCE_POSSIBLE;
     }
     cap_inferred(facts, verdict);
+    cap_guessed(facts, verdict);
     verdict->where = where_of(rule, facts, verdict->fault);
     verdict->phase = facts->phase;
     verdict->owed_by = facts->suspect;

@@ -13,7 +13,7 @@ static const char *const templates[] = {
     [CAUSE_CLEAN] = "the session ended as it should",
     [CAUSE_PROBE_ONLY] = "the client connected, said nothing and left: a health check or port scan",
     [CAUSE_IDLE_REAPED] = "the session was idle for {waited} between mails and was closed: nothing was lost",
-    [CAUSE_EARLY_TALK] = "the client spoke before the server's greeting and the server refused it for that",
+    [CAUSE_EARLY_TALK] = "the client spoke before it was its turn and the server refused it for that",
     [CAUSE_GAVE_UP_EARLY] =
         "the client left after {waited} while the server owed {turn}; RFC 5321 asks it to wait "
         "longer; the server was slow{proof}",
@@ -22,7 +22,7 @@ static const char *const templates[] = {
         "the client began a command and never ended the line, silent {waited}{proof}{limit}",
     [CAUSE_DATA_START_STALL] = "client silent {waited} after 354{proof}{limit}",
     [CAUSE_BODY_STALL] = "the client stopped in the middle of the message, silent {waited}{proof}{limit}",
-    [CAUSE_SLOW_SENDER] = "the client sent the message slower than the limit allows{proof}{limit}",
+    [CAUSE_SLOW_SENDER] = "the message came slower than the server's time for it allows, without a pause",
     [CAUSE_UNTERMINATED_BODY] =
         "the client ended the message with a dot that no server takes for the end (CRLF.CRLF "
         "is required), then waited {waited}{proof}{limit}",
@@ -237,12 +237,16 @@ static void add_limit(struct sentence *sentence, const struct facts *facts, cons
     }
     uint64_t seconds = (verdict->limit_us + 500000) / 1000000;
     sentence_add(sentence, "%llu s ", (unsigned long long)seconds);
-    if (facts->patience_us != 0 && verdict->limit_us < facts->patience_us) {
+    /* RFC 5321 4.5.3.2.7: a server waits 5 min for whatever is due; what a client grants depends on the phase. */
+    uint64_t patience_us = verdict->limit_by == LIMIT_BY_SERVER || facts->patience_us == 0
+                               ? UINT64_C(300000000)
+                               : facts->patience_us;
+    if (verdict->limit_us < patience_us) {
         sentence_add(sentence, "is below RFC 5321's ");
     } else {
         sentence_add(sentence, "satisfies RFC 5321's ");
     }
-    add_minutes(sentence, facts->patience_us != 0 ? facts->patience_us : 300000000);
+    add_minutes(sentence, patience_us);
 }
 
 static void add_count(struct sentence *sentence, const struct facts *facts)

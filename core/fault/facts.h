@@ -78,6 +78,7 @@
 #define FACT_ACKNOWLEDGED                                                                                    \
     FACT(61) /* the leg was looked at, and all that was sent before the end is acknowledged */
 #define FACT_TLS_QUIT_SIZED FACT(62) /* the client's last encrypted record is as short as QUIT */
+#define FACT_TIRED_GUESSED  FACT(63) /* FACT_SERVER_TIRED by its timing alone, no word of it in the text */
 
 #define FACTS_STALL_US      1000000 /* shorter silences are no stall: a second of RTO, scheduling and think time */
 #define FACTS_WAITED_FOR_US 5000000 /* the shortest idle limit seen in the field is 5-10 s (Postfix stress) */

@@ -207,6 +207,7 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
                      kept->class == REPLY_CLASS_OTHER;
         bool awaited = moment->owed_by == SIDE_CLIENT && facts->waited_us >= FACTS_WAITED_FOR_US;
         bits |= kept->class == REPLY_CLASS_TIMEOUT || (vague && awaited) ? FACT_SERVER_TIRED : 0;
+        bits |= vague && awaited ? FACT_TIRED_GUESSED : 0;
         return bits;
     }
     if (kept->role == DIALOGUE_REPLY_ENDED_MAIL && !reply_is_history(dialogue, moment)) {

@@ -1355,6 +1355,53 @@ static void test_ledger_learns_of_the_network_at_the_end(void **state)
     }
 }
 
+static void test_slow_sender(void **state) /* S54 */
+{
+    (void)state;
+    for (unsigned ms = 250; ms <= 900; ms *= 2) {
+        story_begin();
+        data();
+        for (unsigned i = 0; i < 300; i++) {
+            client("x");
+            wait_ms(ms);
+        }
+        server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_CLIENT, CAUSE_SLOW_SENDER, CONFIDENCE_LIKELY);
+        assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT_NETWORK | 1u << FAULT_SERVER_NETWORK);
+    }
+}
+
+static void test_421_without_a_reason(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        envelope();
+        wait_ms(6000);
+        server(i == 0 ? "421 4.7.1 not you\r\n" : "421 4.4.2 timeout exceeded\r\n");
+        probe_answered(SIDE_CLIENT);
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, i == 0 ? CONFIDENCE_LIKELY : CONFIDENCE_CERTAIN);
+        assert_int_equal(record.verdict.also, i == 0 ? 1u << FAULT_POLICY : 0u);
+    }
+}
+
+static void test_limits_are_measured_by_whose_they_are(void **state)
+{
+    (void)state;
+    story_begin(); /* the network owed; the limit is still the server's, of its 5 min */
+    data();
+    client("Subject: big\r\n\r\nbig");
+    session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
+    wait_ms(200000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    leg(SIDE_SERVER, stuck(0, 200000));
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+    assert_non_null(strstr(record.verdict.explain, "200 s is below RFC 5321's 5 min"));
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1414,6 +1461,9 @@ int main(void)
         cmocka_unit_test(test_a_tap_vouches_for_its_own_silence),
         cmocka_unit_test(test_leaving_inside_tls),
         cmocka_unit_test(test_ledger_learns_of_the_network_at_the_end),
+        cmocka_unit_test(test_slow_sender),
+        cmocka_unit_test(test_421_without_a_reason),
+        cmocka_unit_test(test_limits_are_measured_by_whose_they_are),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
