@@ -44,7 +44,7 @@ static const char *const templates[] = {
         "the {suspect}'s receive window stayed closed for {waited}: its application does not read{limit}",
     [CAUSE_END_OF_DATA_STALL] =
         "the server had the whole message and did not answer for {waited}{proof}{limit}",
-    [CAUSE_OVERLOAD] = "the server refused for load, whoever asks (reply {code}){doubt}",
+    [CAUSE_OVERLOAD] = "the server refused for load, whoever asks (reply {code})",
     [CAUSE_SHUTDOWN] = "the server said it is closing the service (reply {code})",
     [CAUSE_EARLY_CLOSE] =
         "the server closed without a word after {waited} on the client's turn ({turn}); RFC 5321 "
@@ -327,7 +327,10 @@ static void add_placeholder(struct sentence *sentence, const char *name, size_t 
 void explain_verdict(const struct facts *facts, struct verdict *verdict)
 {
     struct sentence sentence = {.text = verdict->explain, .room = sizeof verdict->explain};
-    const char *rest = templates[verdict->cause];
+    bool undecided = verdict->cause == CAUSE_OVERLOAD && (verdict->also & 1u << FAULT_POLICY) != 0;
+    const char *rest =
+        undecided ? "the server refused (reply {code}), for its load or for this source: it does not say"
+                  : templates[verdict->cause];
     verdict->explain[0] = '\0';
     while (*rest != '\0') {
         size_t plain = strcspn(rest, "{");

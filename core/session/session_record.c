@@ -63,7 +63,9 @@ static void record_fill(const struct session *session, struct record *record, ui
     record->client = session->client;
     record->server = session->server;
     record->start_unix_ms = session->start_unix_ms;
-    record->duration_us = now_us > session->start_us ? now_us - session->start_us : 0;
+    /* A clock that stepped back does not take back what was charged. */
+    uint64_t until_us = now_us > session->ledger.until_us ? now_us : session->ledger.until_us;
+    record->duration_us = until_us > session->start_us ? until_us - session->start_us : 0;
     record->mails_ok = dialogue->mails.ok;
     record->mails_total = dialogue->mails.total;
     record->rcpts_ok = dialogue->rcpts.ok;

@@ -378,6 +378,21 @@ static void test_unterminated_body(void **state) /* S64 */
     expect_verdict(FAULT_CLIENT, CAUSE_UNTERMINATED_BODY, CONFIDENCE_CERTAIN);
 }
 
+static void test_trickled_body(void **state) /* S54 */
+{
+    (void)state;
+    story_begin();
+    data();
+    for (unsigned i = 0; i < 3000; i++) {
+        client("x");
+        wait_ms(100);
+    }
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_SLOW_SENDER, CONFIDENCE_LIKELY);
+    assert_true(record.verdict.also >> FAULT_CLIENT_NETWORK & 1u);
+}
+
 static void test_client_dies_in_body(void **state) /* S62 */
 {
     (void)state;
@@ -1402,6 +1417,31 @@ static void test_limits_are_measured_by_whose_they_are(void **state)
     assert_non_null(strstr(record.verdict.explain, "200 s is below RFC 5321's 5 min"));
 }
 
+static void test_clock_steps_back(void **state)
+{
+    (void)state;
+    story_begin();
+    wait_ms(20000);
+    mail();
+    now_us -= 10000000;
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN); /* finish() sums the ledger */
+    assert_int_equal(record.duration_us, 20000000);
+}
+
+static void test_load_is_not_claimed_when_the_reply_does_not_say(void **state) /* S16 and a bare 421 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        server(i == 0 ? "421 4.3.2 All server ports are busy\r\n" : "421 mx.test\r\n");
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_SERVER, CAUSE_OVERLOAD, i == 0 ? CONFIDENCE_CERTAIN : CONFIDENCE_LIKELY);
+        assert_int_equal(strstr(record.verdict.explain, "whoever asks") != NULL, i == 0);
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1426,6 +1466,7 @@ int main(void)
         cmocka_unit_test(test_silent_after_rcpt_and_before_ehlo),
         cmocka_unit_test(test_half_a_command),
         cmocka_unit_test(test_unterminated_body),
+        cmocka_unit_test(test_trickled_body),
         cmocka_unit_test(test_client_dies_in_body),
         cmocka_unit_test(test_client_gives_up_early),
         cmocka_unit_test(test_patient_client_blames_the_server),
@@ -1464,6 +1505,8 @@ int main(void)
         cmocka_unit_test(test_slow_sender),
         cmocka_unit_test(test_421_without_a_reason),
         cmocka_unit_test(test_limits_are_measured_by_whose_they_are),
+        cmocka_unit_test(test_clock_steps_back),
+        cmocka_unit_test(test_load_is_not_claimed_when_the_reply_does_not_say),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
