@@ -327,11 +327,6 @@ static const struct rule rules[] = {
     {.name = "command", .phases = TURN_PHASES, .all = FACT_OWED_CLIENT | FACT_STALLED,
      .cause = CAUSE_COMMAND_STALL, .fault = BLAME_CLIENT, .sureness = SURE_BY_PROBE},
 
-    {.name = "slow-sender", .ends = END(REPLY) | END(WITNESS), .phases = BODY_PHASES,
-     .all = FACT_OWED_CLIENT | FACT_SERVER_TIRED | FACT_BODY_BEGAN, .none = FACT_STALLED,
-     .cause = CAUSE_SLOW_SENDER, .fault = BLAME_CLIENT, .also = ALSO(CLIENT_NETWORK), .sureness = SURE_LIKELY,
-     .limit_by = LIMIT_BY_SERVER},
-
     /* --- silence of the server ------------------------------------------------------------------------------------ */
     {.name = "incomplete-reply", .all = FACT_OWED_SERVER | FACT_STALLED | FACT_REPLY_OPEN, .none = FACT_LINE_OPEN,
      .cause = CAUSE_INCOMPLETE_REPLY, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},

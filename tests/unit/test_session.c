@@ -378,21 +378,6 @@ static void test_unterminated_body(void **state) /* S64 */
     expect_verdict(FAULT_CLIENT, CAUSE_UNTERMINATED_BODY, CONFIDENCE_CERTAIN);
 }
 
-static void test_trickled_body(void **state) /* S54 */
-{
-    (void)state;
-    story_begin();
-    data();
-    for (unsigned i = 0; i < 3000; i++) {
-        client("x");
-        wait_ms(100);
-    }
-    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
-    ends(SESSION_END_SERVER_FIN);
-    expect_verdict(FAULT_CLIENT, CAUSE_SLOW_SENDER, CONFIDENCE_LIKELY);
-    assert_true(record.verdict.also >> FAULT_CLIENT_NETWORK & 1u);
-}
-
 static void test_client_dies_in_body(void **state) /* S62 */
 {
     (void)state;
@@ -1466,7 +1451,6 @@ int main(void)
         cmocka_unit_test(test_silent_after_rcpt_and_before_ehlo),
         cmocka_unit_test(test_half_a_command),
         cmocka_unit_test(test_unterminated_body),
-        cmocka_unit_test(test_trickled_body),
         cmocka_unit_test(test_client_dies_in_body),
         cmocka_unit_test(test_client_gives_up_early),
         cmocka_unit_test(test_patient_client_blames_the_server),
