@@ -10,7 +10,7 @@ ifeq ($(origin CC),default)
 CC         := gcc
 endif
 
-PKGS      := libevent libevent_pthreads libsystemd libcap-ng libpcap
+PKGS      := libevent libevent_pthreads libsystemd libcap-ng libpcap libnetfilter_queue libmnl
 WARN      := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror
 CPPFLAGS  += -I. -D_GNU_SOURCE -DSMTPWITNESS_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
 CFLAGS    ?= -O2 -g

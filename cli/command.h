@@ -29,6 +29,8 @@ enum command_proxy_option {
     COMMAND_PROXY_PID_FILE,
 };
 
+/* The options of `nfq` are those of `proxy`, in the same order. */
+
 /* The options of `replay`, likewise. */
 enum command_replay_option {
     COMMAND_REPLAY_PORT = 0,
@@ -38,6 +40,7 @@ enum command_replay_option {
 };
 
 enum command_exit command_proxy(const struct arguments *arguments);
+enum command_exit command_nfq(const struct arguments *arguments);
 enum command_exit command_replay(const struct arguments *arguments);
 enum command_exit command_check(const struct arguments *arguments);
 enum command_exit command_explain(const struct arguments *arguments);

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "core/policy/limiter.h"
 #include "daemon/clock.h"
 #include "daemon/event_log.h"
+#include "daemon/limiter_start.h"
 #include "daemon/limits.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -222,23 +222,6 @@ static bool prepare(struct witness *witness, const struct arguments *arguments, 
     return privileges_check(witness->settings->process.user, error);
 }
 
-static bool create_limiter(struct witness *witness, struct settings_error *error)
-{
-    uint8_t seed[16];
-
-    if (getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
-        snprintf(error->text, sizeof(error->text), "getrandom: %s", strerror(errno));
-        return false;
-    }
-    witness->limiter = limiter_create(witness->settings->max_sources, seed);
-    if (witness->limiter == NULL) {
-        snprintf(error->text, sizeof(error->text),
-                 "[limits] max-sources = %u: out of memory; use a smaller number",
-                 witness->settings->max_sources);
-    }
-    return witness->limiter != NULL;
-}
-
 static bool create_proxy(struct witness *witness, struct settings *take_settings,
                          struct settings_error *error)
 {
@@ -277,7 +260,7 @@ static bool start(struct witness *witness, struct settings *take_settings, const
         return false;
     }
     if (!privileges_lock(error) || !pidfile_open(&witness->pidfile, witness->pid_path, error) ||
-        !create_limiter(witness, error)) {
+        (witness->limiter = limiter_start(witness->settings->max_sources, error)) == NULL) {
         settings_destroy(take_settings);
         return false;
     }

@@ -14,7 +14,7 @@
 static enum command_exit command_version(const struct arguments *arguments);
 static enum command_exit command_help(const struct arguments *arguments);
 
-/* In the order of enum command_proxy_option. */
+/* In the order of enum command_proxy_option; nfq has the same. */
 static const struct arguments_option proxy_options[] = {
     {"--config", "FILE", NULL, "the configuration; " COMMAND_DEFAULT_CONFIG " when left out"},
     {"--foreground", NULL, NULL, "log to stderr instead of syslog"},
@@ -42,6 +42,10 @@ static const struct command commands[] = {
      "stand between mail gateways and servers as a transparent proxy",
      {proxy_options, 0, 0, ""},
      command_proxy},
+    {"nfq",
+     "watch the packets between mail gateways and servers; TCP stays end to end",
+     {proxy_options, 0, 0, ""},
+     command_nfq},
     {"replay",
      "whose fault was each session in these captures? pcap or pcapng, also gzip; - is standard input",
      {replay_options, 1, ARGUMENTS_MAX_OPERANDS, "FILE..."},
@@ -148,7 +152,7 @@ int main(int argc, char **argv)
     open_standard_descriptors();
     if (argc < 2) {
         command_error(
-            "say what to do: proxy, check FILE or explain CAUSE; 'smtpwitness --help' lists everything");
+            "say what to do: proxy, nfq, check FILE or explain CAUSE; 'smtpwitness --help' lists everything");
         return COMMAND_USAGE;
     }
     command = find_command(argv[1]);

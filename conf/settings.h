@@ -40,6 +40,18 @@ struct settings_proxy {
     uint64_t drain_us;           /* drain = 60s : at SIGTERM, how long live sessions may finish */
 };
 
+/* [nfq] */
+struct settings_nfq {
+    uint32_t first_queue;           /* first-queue = 2525 : the first NFQUEUE number */
+    uint32_t queues_count;          /* queues = 1 : how many, one thread each */
+    uint32_t max_flows_count;       /* max-flows = 65536 : connections followed at once, in all queues */
+    uint32_t queue_length_count;    /* queue-length = 8192 : packets that may wait in the kernel, per queue */
+    uint32_t receive_buffer_octets; /* receive-buffer = 16M : of each queue's socket */
+    bool fail_open;                 /* fail-open = yes : a packet that finds the queue full passes unseen */
+    uint64_t watchdog_us; /* watchdog = 3s : silence of ours after which we are killed and restarted */
+    bool probe;           /* probe = yes : ask a silent side with a keepalive, on suspicion only */
+};
+
 enum settings_log_format {
     SETTINGS_LOG_LOGFMT = 0,
     SETTINGS_LOG_JSON,
@@ -75,6 +87,7 @@ struct settings {
     uint32_t max_sources;          /* [limits] max-sources = 65536 : rows of the table of sources */
     struct settings_smtp smtp;
     struct settings_proxy proxy;
+    struct settings_nfq nfq;
     struct settings_log log;
     struct settings_process process;
 };

@@ -85,20 +85,11 @@ static void select_capabilities(bool admin)
     }
 }
 
-bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_error *error)
+static bool drop(const char *user, bool admin, struct settings_error *error)
 {
-    bool admin = keeps_admin(outgoing_mark);
     const struct passwd *entry;
     int failed;
 
-    capng_get_caps_process();
-    if (admin && !capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)) {
-        snprintf(error->text, sizeof(error->text),
-                 "[proxy] outgoing-mark: missing privilege CAP_NET_ADMIN, which this kernel wants for marks; "
-                 "start as "
-                 "root, or add it to AmbientCapabilities= in the systemd unit");
-        return false;
-    }
     if (geteuid() == 0 && user[0] != '\0') {
         if (!find_user(user, &entry, error)) {
             return false;
@@ -121,4 +112,39 @@ bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_e
         }
     }
     return true;
+}
+
+bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_error *error)
+{
+    bool admin = keeps_admin(outgoing_mark);
+
+    capng_get_caps_process();
+    if (admin && !capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)) {
+        snprintf(error->text, sizeof(error->text),
+                 "[proxy] outgoing-mark: missing privilege CAP_NET_ADMIN, which this kernel wants for marks; "
+                 "start as "
+                 "root, or add it to AmbientCapabilities= in the systemd unit");
+        return false;
+    }
+    return drop(user, admin, error);
+}
+
+bool privileges_check_queues(const char *user, struct settings_error *error)
+{
+    if (!privileges_check(user, error)) {
+        return false;
+    }
+    capng_get_caps_process();
+    if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)) {
+        snprintf(error->text, sizeof(error->text),
+                 "missing privilege CAP_NET_ADMIN, without which no packet queue can be taken; start as root, "
+                 "or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the systemd unit");
+        return false;
+    }
+    return true;
+}
+
+bool privileges_drop_for_queues(const char *user, struct settings_error *error)
+{
+    return drop(user, true, error);
 }

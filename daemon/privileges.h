@@ -24,6 +24,11 @@ bool privileges_lock(struct settings_error *error) MUST_CHECK;
  * on this kernel. */
 bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_error *error) MUST_CHECK;
 
+/* The same for the packet hook: CAP_NET_RAW and CAP_NET_ADMIN stay, for the kernel asks for the latter with every
+ * verdict (net/netfilter/nfnetlink.c). */
+bool privileges_check_queues(const char *user, struct settings_error *error) MUST_CHECK;
+bool privileges_drop_for_queues(const char *user, struct settings_error *error) MUST_CHECK;
+
 /* Whether a kernel of this release ("6.1.0-18-amd64") lets CAP_NET_RAW set SO_MARK. For privileges_drop(), and a test. */
 bool privileges_mark_needs_admin(const char *release);
 

@@ -73,7 +73,7 @@ ruleset_ours() { # FILE TABLE
         /^:/ { chain = substr($1, 2); if (chain in ours) print ":" chain }
         /^-A / && ($2 in ours) { print; next }
         /^-A / { position[$2]++; target = $NF
-                 if (NF == 4 && $3 == "-j" && target in ours && $2 ~ /^(PREROUTING|INPUT|OUTPUT)$/)
+                 if (NF == 4 && $3 == "-j" && target in ours && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT)$/)
                      jump[++jumps] = "-I " $2 " " position[$2] " -j " target }
         END { for (i = 1; i <= jumps; i++) print jump[i] }'
 }
@@ -166,4 +166,54 @@ policy_remove() { # FAMILY MARK TABLE PRIORITY
         run_ip "-$1" rule del fwmark "$2" lookup "$3" priority "$4" || policy_status=1
     fi
     return "$policy_status"
+}
+
+# ---- tables that exist only because of us; undoing a load ----
+# A mode names its marker chain in mode_made: it is never visited and says that the table did not exist before us.
+
+plan_made() { # FAMILY TABLE: the marker of a table that only we need
+    firewall_is_nft || return 0
+    if ! ruleset_has_table "$work/before.$1" "$2" || ruleset_has_chain "$work/before.$1" "$2" "$mode_made"; then
+        echo ":$mode_made"
+    fi
+}
+
+family_tidy() { # FAMILY: tables that exist only because of us go, if nobody else has come to use them
+    grep -q "^:$mode_made " "$work/before.$1" && command -v nft >/dev/null && firewall_is_nft || return 0
+    case $1 in 4) nft_family=ip ;; 6) nft_family=ip6 ;; esac
+    firewall_save "$1" "$work/now" || return 1
+    for table in $mode_tables; do
+        ruleset_has_chain "$work/before.$1" "$table" "$mode_made" || continue
+        if [ "$set_dry_run" = yes ]; then
+            [ "$verb" != unload ] || echo "nft delete table $nft_family $table    # if nothing else is in it"
+            continue
+        fi
+        ruleset_has_table "$work/now" "$table" || continue
+        ruleset_section "$work/now" "$table" | grep -qv '^:[A-Z]* ACCEPT$' && continue
+        nft delete table "$nft_family" "$table" 2>"$work/error" || return 1
+    done
+}
+
+rollback_rules() { # FAMILY: what is as it was is not touched, so what the kernel refused is not asked for again
+    firewall_save "$1" "$work/now" || return 1
+    rollback_rules_status=0
+    for table in mangle filter raw; do
+        ruleset_ours "$work/before.$1" "$table" >"$work/plan"
+        ruleset_ours "$work/now" "$table" >"$work/ours"
+        cmp -s "$work/plan" "$work/ours" && continue
+        table_apply "$1" "$table" "$work/plan" "$work/now" || rollback_rules_status=1
+    done
+    return "$rollback_rules_status"
+}
+
+rollback_tables() { # FAMILY: tables that were not there
+    command -v nft >/dev/null && firewall_is_nft || return 0
+    case $1 in 4) nft_family=ip ;; 6) nft_family=ip6 ;; esac
+    firewall_save "$1" "$work/now" || return 1
+    for table in $mode_tables; do
+        ruleset_has_table "$work/before.$1" "$table" && continue
+        ruleset_has_table "$work/now" "$table" || continue
+        ruleset_section "$work/now" "$table" | grep -qv '^:[A-Z]* ACCEPT$' && continue
+        nft delete table "$nft_family" "$table" 2>"$work/error" || return 1
+    done
 }

@@ -24,6 +24,7 @@
 . "$library/checks.sh"
 
 mode_chains='SMTPWITNESS_PRE SMTPWITNESS_DIVERT SMTPWITNESS_NEW SMTPWITNESS_IN SMTPWITNESS_OUT SMTPWITNESS_SET SMTPWITNESS_MADE'
+mode_made=SMTPWITNESS_MADE
 mode_tables='raw filter mangle'
 
 # ---- the plan: every rule there is, in one place ----
@@ -120,13 +121,6 @@ snapshot_take() { # the state before we touch anything
 records_of() { # FILE: "MARK TABLE PRIORITY" of each load that left a record
     ruleset_section "$1" mangle |
         sed -n 's/^-A SMTPWITNESS_SET .*"mark=\([^ ]*\) table=\([0-9]*\) priority=\([0-9]*\)".*/\1 \2 \3/p'
-}
-
-plan_made() { # FAMILY TABLE: the marker of a table that only we need
-    firewall_is_nft || return 0
-    if ! ruleset_has_table "$work/before.$1" "$2" || ruleset_has_chain "$work/before.$1" "$2" SMTPWITNESS_MADE; then
-        echo ':SMTPWITNESS_MADE'
-    fi
 }
 
 # ---- load ----
@@ -284,22 +278,6 @@ family_remove_policy() { # FAMILY
     done <"$work/records"
 }
 
-family_tidy() { # FAMILY: tables that exist only because of us go, if nobody else has come to use them
-    grep -q '^:SMTPWITNESS_MADE ' "$work/before.$1" && command -v nft >/dev/null && firewall_is_nft || return 0
-    case $1 in 4) nft_family=ip ;; 6) nft_family=ip6 ;; esac
-    firewall_save "$1" "$work/now" || return 1
-    for table in $mode_tables; do
-        ruleset_has_chain "$work/before.$1" "$table" SMTPWITNESS_MADE || continue
-        if [ "$set_dry_run" = yes ]; then
-            [ "$verb" != unload ] || echo "nft delete table $nft_family $table    # if nothing else is in it"
-            continue
-        fi
-        ruleset_has_table "$work/now" "$table" || continue
-        ruleset_section "$work/now" "$table" | grep -qv '^:[A-Z]* ACCEPT$' && continue
-        nft delete table "$nft_family" "$table" 2>"$work/error" || return 1
-    done
-}
-
 # ---- rollback: the same transactions, with the state before as the plan ----
 
 rollback() {
@@ -311,18 +289,6 @@ rollback() {
         rollback_tables "$family" || rollback_status=1
     done
     return "$rollback_status"
-}
-
-rollback_rules() { # FAMILY: what is as it was is not touched, so what the kernel refused is not asked for again
-    firewall_save "$1" "$work/now" || return 1
-    rollback_rules_status=0
-    for table in mangle filter raw; do
-        ruleset_ours "$work/before.$1" "$table" >"$work/plan"
-        ruleset_ours "$work/now" "$table" >"$work/ours"
-        cmp -s "$work/plan" "$work/ours" && continue
-        table_apply "$1" "$table" "$work/plan" "$work/now" || rollback_rules_status=1
-    done
-    return "$rollback_rules_status"
 }
 
 rollback_policy() { # FAMILY
@@ -340,18 +306,6 @@ rollback_policy() { # FAMILY
         sed 's/ *$//' "$work/rules.$1" | grep -qxF "$(rule_line "$old_mark" "$old_table" "$old_priority")" || continue
         policy_add "$1" "$old_mark" "$old_table" "$old_priority" || return 1
     done <"$work/records.$1"
-}
-
-rollback_tables() { # FAMILY: tables that were not there
-    command -v nft >/dev/null && firewall_is_nft || return 0
-    case $1 in 4) nft_family=ip ;; 6) nft_family=ip6 ;; esac
-    firewall_save "$1" "$work/now" || return 1
-    for table in $mode_tables; do
-        ruleset_has_table "$work/before.$1" "$table" && continue
-        ruleset_has_table "$work/now" "$table" || continue
-        ruleset_section "$work/now" "$table" | grep -qv '^:[A-Z]* ACCEPT$' && continue
-        nft delete table "$nft_family" "$table" 2>"$work/error" || return 1
-    done
 }
 
 # ---- show, status, check ----

@@ -11,6 +11,8 @@ settings_default() {
     set_table=2525
     set_priority=2525
     set_zone=2525
+    set_queue=2525
+    set_queues=1
     set_family=both
     set_exempts=''
     set_keep_open=no
@@ -84,6 +86,13 @@ setting_set() { # KEY VALUE WHERE
             die_usage "$3: '$2' is no conntrack zone; give a number from 1 to 65535, or none"
         set_zone=$2
         ;;
+    queue)
+        is_number_between "$2" 0 65520 || die_usage "$3: '$2' is no queue number; give a number from 0 to 65520"
+        set_queue=$2
+        ;;
+    queues)
+        case $2 in 1 | 2 | 4 | 8 | 16) set_queues=$2 ;; *) die_usage "$3: '$2' queues; give 1, 2, 4, 8 or 16" ;; esac
+        ;;
     family)
         case $2 in 4 | 6 | both) set_family=$2 ;; *) die_usage "$3: '$2' is no family; give 4, 6 or both" ;; esac
         ;;
@@ -149,7 +158,7 @@ settings_from_arguments() {
             option=${option%%=*}
             ;;
         --keep-open | -n | --dry-run | -h | --help) ;;
-        --port | --in-interface | --exempt | --listen-port | --mark | --table | --priority | --zone | --family | --settings)
+        --port | --in-interface | --exempt | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --settings)
             [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
             ;;
         *) die_usage "unknown option '$option'; see $program --help" ;;
@@ -159,6 +168,7 @@ settings_from_arguments() {
         -n | --dry-run) set_dry_run=yes ;;
         --keep-open)
             [ "$verb" = unload ] || die_usage "--keep-open belongs to unload; leave it out of $verb"
+            [ "$mode" = proxy ] || die_usage "--keep-open belongs to proxy; $mode breaks no connection by unload"
             set_keep_open=yes
             ;;
         --settings) shift ;;
@@ -172,7 +182,13 @@ settings_from_arguments() {
 
 settings_one_option() { # KEY VALUE: lists replace the file's list once, then grow; others may come once
     case $1 in
-    port | in-interface | exempt | listen-port | mark | table | priority | zone | family) ;;
+    port | in-interface | exempt | family) ;;
+    listen-port | mark | table | priority | zone)
+        [ "$mode" = proxy ] || die_usage "--$1 belongs to proxy; leave it out of $mode"
+        ;;
+    queue | queues)
+        [ "$mode" = nfq ] || die_usage "--$1 belongs to nfq; leave it out of $mode"
+        ;;
     *) die_usage "unknown option '--$1'; see $program --help" ;;
     esac
     case "$seen_options" in
@@ -227,8 +243,8 @@ settings_one_line() { # LINE WHERE
     key=${1%%=*}
     value=${1#*=}
     case $key in
-    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | FAMILY) ;;
-    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE FAMILY" ;;
+    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | FAMILY) ;;
+    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES FAMILY" ;;
     esac
     case "$seen_keys" in *" $key "*) die_usage "$2: $key is set twice; set it once, lists separated by commas" ;; esac
     seen_keys="$seen_keys$key "
@@ -236,8 +252,8 @@ settings_one_line() { # LINE WHERE
 }
 
 settings_finish() {
-    case ",$set_ports," in
-    *",$set_listen_port,"*) die_usage "--listen-port $set_listen_port is also an intercepted port; choose another, for example 10025" ;;
+    case "$mode:,$set_ports," in
+    proxy:*",$set_listen_port,"*) die_usage "--listen-port $set_listen_port is also an intercepted port; choose another, for example 10025" ;;
     esac
     case $set_family in both) families='4 6' ;; *) families=$set_family ;; esac
     mark_value=${set_mark%%/*}
@@ -249,8 +265,9 @@ usage_print() {
 usage: smtpwitness-rules proxy load|show|check [OPTION]...
        smtpwitness-rules proxy unload [--keep-open] [OPTION]...
        smtpwitness-rules proxy status
+       smtpwitness-rules nfq load|show|check|unload|status [OPTION]...
 
-  --port N[,N...]         ports to intercept (25)
+  --port N[,N...]         ports of the servers (25)
   --in-interface IF       where clients come in; may be repeated (every interface)
   --exempt NETWORK        leave traffic from or to NETWORK alone; may be repeated
   --listen-port N         where the witness listens (10025)
@@ -258,6 +275,8 @@ usage: smtpwitness-rules proxy load|show|check [OPTION]...
   --table N               routing table of our own (2525)
   --priority N            priority of the routing rule (2525)
   --zone N|none           conntrack zone that keeps the two legs apart (2525)
+  --queue N               nfq: the first packet queue (2525)
+  --queues N              nfq: how many, 1, 2, 4, 8 or 16 (1)
   --family 4|6|both       address families (both)
   --settings FILE         read KEY=value settings; options override them
   --keep-open             unload: stop taking new connections, keep the open ones alive

@@ -4,7 +4,7 @@
 # Installs packages only: no service is started, no configuration is changed.
 set -eu
 
-build='make gcc libc6-dev pkg-config libevent-dev libsystemd-dev libcap-ng-dev libiniparser-dev libpcap-dev'
+build='make gcc libc6-dev pkg-config libevent-dev libsystemd-dev libcap-ng-dev libiniparser-dev libpcap-dev libnetfilter-queue-dev libmnl-dev'
 demo='iproute2 iptables ethtool procps util-linux openssl python3 mmdebstrap'
 all='git clang clang-format clang-tidy libclang-rt-14-dev cppcheck shellcheck mandoc libcmocka-dev'
 

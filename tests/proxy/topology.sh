@@ -1,5 +1,5 @@
 #!/bin/sh
-# topology.sh up|down - four network namespaces in a row, with the witness on the router:
+# topology.sh up|bare|down - four network namespaces in a row, with the witness on the router:
 #
 #   PREFIX-cl --- 10.81.1.0/24, fd81:1::/64 --- PREFIX-rt --- 10.81.2.0/24, fd81:2::/64 --- PREFIX-fw --- 10.81.3.0/24, fd81:3::/64 --- PREFIX-sv
 #   client .2                              .1   witness   .1                          .2   firewall  .1                             .2  server
@@ -74,9 +74,10 @@ rules() { # the least that transparent interception needs
 
 case ${1:-} in
 up) up && rules ;;
+bare) up ;;
 down) down ;;
 *)
-    echo "usage: topology.sh up|down" >&2
+    echo "usage: topology.sh up|bare|down" >&2
     exit 2
     ;;
 esac

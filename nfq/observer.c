@@ -1,0 +1,335 @@
+#include "nfq/observer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "daemon/clock.h"
+#include "nfq/prober.h"
+
+struct observer {
+    struct packet_queue *queue;
+    struct tracker *tracker;
+    struct prober prober;
+    struct log *log;
+    bool probes;
+    int wake_fd;
+    pthread_t thread;
+    bool running;
+    const struct packet *packet; /* the one the tracker looks at now */
+    uint64_t overruns;           /* of the queue, as last seen */
+    uint64_t records, unjudged;
+    atomic_bool stop;
+    atomic_ullong beats;
+    atomic_ullong lost_us;      /* when packets of ours were lost last; 0 = never */
+    pthread_mutex_t stats_lock; /* of `stats`, a copy made once per turn */
+    struct observer_stats stats;
+};
+
+/* ---- the tracker's callbacks ---- */
+
+/* Packets were lost by ourselves while the session ran: what looks like the network's doing may be ours. */
+static bool is_unjudgeable(const struct observer *observer, const struct record *record, uint64_t now_us)
+{
+    uint64_t lost_us = atomic_load(&observer->lost_us);
+
+    return lost_us != 0 && record->kind != RECORD_REFUSAL && record->verdict.fault != FAULT_NONE &&
+           record->verdict.fault != FAULT_POLICY && record->duration_us <= now_us &&
+           lost_us >= now_us - record->duration_us;
+}
+
+static void on_record(void *context, struct tracker_session *tracked, const struct record *record)
+{
+    struct observer *observer = context;
+    struct record changed;
+
+    observer->records++;
+    if (is_unjudgeable(observer, record, clock_monotonic_us())) {
+        changed = *record;
+        changed.verdict.also |= 1u << record->verdict.fault;
+        changed.verdict.also &= ~(1u << FAULT_WITNESS);
+        changed.verdict.fault = FAULT_WITNESS;
+        changed.verdict.cause = CAUSE_OBSERVER_LOSS;
+        changed.verdict.confidence = CONFIDENCE_POSSIBLE;
+        changed.verdict.where = WHERE_HERE;
+        snprintf(changed.verdict.explain, sizeof changed.verdict.explain,
+                 "our own queue lost packets during this session: no judgement");
+        observer->unjudged++;
+        record = &changed;
+    }
+    log_record(observer->log, record);
+    if (record->kind != RECORD_VERDICT)
+        return;
+    prober_forget(&observer->prober, tracked);
+    free(tracked->story);
+    tracked->story = NULL;
+}
+
+static void on_dropped(void *context, struct tracker_session *tracked)
+{
+    struct observer *observer = context;
+
+    prober_forget(&observer->prober, tracked);
+    free(tracked->story);
+    tracked->story = NULL;
+}
+
+static void on_step(void *context, struct tracker_session *tracked, enum tracker_step step, enum side side,
+                    uint64_t now_us)
+{
+    struct observer *observer = context;
+    bool from_packet = step == TRACKER_STEP_OCTETS || step == TRACKER_STEP_CONNECTED;
+
+    (void)now_us;
+    if (!observer->probes)
+        return;
+    if (step == TRACKER_STEP_OPENED)
+        tracked->story = calloc(1, sizeof(struct prober_memory)); /* without memory: not probed */
+    if (from_packet && side != SIDE_NONE && tracked->story != NULL && observer->packet != NULL) {
+        struct address sender;
+
+        /* Octets that had waited for their turn are told of together with a packet of the other side. */
+        flow_entry_address(tracked->entry, side, &sender);
+        if (address_equal(&sender, &observer->packet->source))
+            prober_note(tracked->story, side, observer->packet);
+    }
+}
+
+static void on_want(void *context, struct tracker_session *tracked, uint32_t wants, uint64_t now_us)
+{
+    struct observer *observer = context;
+
+    if (!observer->probes)
+        return;
+    if (wants & SESSION_WANT_PROBE_CLIENT)
+        prober_start(&observer->prober, tracked, SIDE_CLIENT, now_us);
+    if (wants & SESSION_WANT_PROBE_SERVER)
+        prober_start(&observer->prober, tracked, SIDE_SERVER, now_us);
+}
+
+/* ---- packets ---- */
+
+/* In report mode nothing is dropped but the answers to our own probes, which nobody else asked for. */
+static enum queue_verdict judge(void *context, const struct queue_packet *queued)
+{
+    struct observer *observer = context;
+    enum queue_verdict verdict = QUEUE_ACCEPT;
+    struct prober_slot *slot = NULL;
+    const struct tracker_session *tracked = NULL;
+    struct prober_view before = {0};
+    struct packet packet;
+    bool parsed = observer->probes &&
+                  packet_parse(&packet, queued->octets, queued->captured, queued->wire_length) == PACKET_OK &&
+                  packet.kind == PACKET_TCP;
+
+    if (parsed && (slot = prober_match(&observer->prober, &packet)) != NULL) {
+        tracked = slot->tracked;
+        before = prober_look(slot);
+    }
+    observer->packet = parsed ? &packet : NULL;
+    tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length,
+                      clock_monotonic_us(), clock_unix_ms());
+    observer->packet = NULL;
+    if (slot != NULL && slot->tracked == tracked &&
+        prober_swallows(&observer->prober, slot, &before, &packet))
+        verdict = QUEUE_DROP;
+    return verdict;
+}
+
+static void look_for_losses(struct observer *observer)
+{
+    struct packet_queue_stats stats;
+
+    packet_queue_stats(observer->queue, &stats);
+    if (stats.overruns != observer->overruns) {
+        observer->overruns = stats.overruns;
+        observer_lost(observer, clock_monotonic_us());
+    }
+}
+
+static void publish(struct observer *observer)
+{
+    struct observer_stats stats = {.records = observer->records,
+                                   .unjudged = observer->unjudged,
+                                   .probes_sent = observer->prober.sent_count,
+                                   .probes_answered = observer->prober.answered_count};
+
+    tracker_stats(observer->tracker, &stats.tracker);
+    packet_queue_stats(observer->queue, &stats.queue);
+    pthread_mutex_lock(&observer->stats_lock);
+    observer->stats = stats;
+    pthread_mutex_unlock(&observer->stats_lock);
+}
+
+static int wait_ms(const struct observer *observer)
+{
+    uint64_t due_us = tracker_deadline_us(observer->tracker);
+    uint64_t probe_us = prober_deadline_us(&observer->prober);
+    uint64_t now_us = clock_monotonic_us();
+
+    due_us = probe_us < due_us ? probe_us : due_us;
+    if (due_us <= now_us)
+        return 0;
+    return due_us - now_us >= OBSERVER_WAKE_MS * 1000u ? OBSERVER_WAKE_MS
+                                                       : (int)((due_us - now_us) / 1000 + 1);
+}
+
+static void turn(struct observer *observer)
+{
+    struct pollfd ready[2] = {{.fd = packet_queue_descriptor(observer->queue), .events = POLLIN},
+                              {.fd = observer->wake_fd, .events = POLLIN}};
+    uint64_t now_us;
+
+    (void)poll(ready, 2, wait_ms(observer)); /* a failure is a turn too early, no more */
+    for (int reads = 0; reads < OBSERVER_READS && packet_queue_read(observer->queue, judge, observer);
+         reads++)
+        ;
+    look_for_losses(observer);
+    now_us = clock_monotonic_us();
+    tracker_on_deadline(observer->tracker, now_us);
+    prober_on_deadline(&observer->prober, now_us);
+    publish(observer);
+    atomic_fetch_add(&observer->beats, 1);
+}
+
+static void *run(void *context)
+{
+    struct observer *observer = context;
+
+    while (!atomic_load(&observer->stop))
+        turn(observer);
+    tracker_finish(observer->tracker, clock_monotonic_us());
+    publish(observer);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static void set_ports(struct tracker *tracker, const struct settings_ports *ports, enum tracker_port kind)
+{
+    for (uint32_t i = 0; i < ports->count; i++)
+        tracker_set_port(tracker, ports->port[i], kind);
+}
+
+static bool create_tracker(struct observer *observer, const struct observer_options *options,
+                           struct settings_error *error)
+{
+    char prefix[8];
+    struct tracker_options wanted = {.mode = RECORD_NFQ,
+                                     .policy = &options->settings->policy,
+                                     .limiter = options->limiter,
+                                     .max_flows = options->max_flows,
+                                     .id_prefix = prefix,
+                                     .proxy_protocol = options->settings->smtp.proxy_protocol,
+                                     .probing = observer->probes,
+                                     .callbacks = {.context = observer,
+                                                   .record = on_record,
+                                                   .step = on_step,
+                                                   .want = on_want,
+                                                   .dropped = on_dropped}};
+
+    snprintf(prefix, sizeof prefix, "%04x", options->run & 0xffffu);
+    if (getrandom(wanted.seed, sizeof wanted.seed, 0) != (ssize_t)sizeof wanted.seed) {
+        snprintf(error->text, sizeof error->text, "nfq: no random numbers: %s", strerror(errno));
+        return false;
+    }
+    observer->tracker = tracker_create(&wanted);
+    if (observer->tracker == NULL) {
+        snprintf(error->text, sizeof error->text,
+                 "[nfq] max-flows: no memory for %u connections; use a smaller number", options->max_flows);
+        return false;
+    }
+    set_ports(observer->tracker, &options->settings->smtp.ports, TRACKER_PORT_SMTP);
+    set_ports(observer->tracker, &options->settings->smtp.lmtp_ports, TRACKER_PORT_LMTP);
+    set_ports(observer->tracker, &options->settings->smtp.implicit_tls_ports, TRACKER_PORT_IMPLICIT_TLS);
+    return true;
+}
+
+struct observer *observer_create(const struct observer_options *options, struct packet_queue_granted *granted,
+                                 struct settings_error *error)
+{
+    struct observer *observer = calloc(1, sizeof *observer);
+    struct packet_queue_options queue = {.number = options->queue,
+                                         .length_packets = options->settings->nfq.queue_length_count,
+                                         .receive_octets = options->settings->nfq.receive_buffer_octets,
+                                         .fail_open = options->settings->nfq.fail_open};
+
+    if (observer == NULL) {
+        snprintf(error->text, sizeof error->text, "nfq: no memory");
+        return NULL;
+    }
+    observer->log = options->log;
+    observer->probes = options->injector != NULL;
+    prober_init(&observer->prober, options->injector);
+    pthread_mutex_init(&observer->stats_lock, NULL);
+    observer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (observer->wake_fd == -1) {
+        snprintf(error->text, sizeof error->text, "nfq: eventfd: %s", strerror(errno));
+        observer_destroy(observer);
+        return NULL;
+    }
+    if (!create_tracker(observer, options, error) ||
+        (observer->queue = packet_queue_open(&queue, granted, error)) == NULL) {
+        observer_destroy(observer);
+        return NULL;
+    }
+    return observer;
+}
+
+bool observer_start(struct observer *observer)
+{
+    int failed = pthread_create(&observer->thread, NULL, run, observer);
+
+    observer->running = failed == 0;
+    errno = failed;
+    return observer->running;
+}
+
+void observer_stop(struct observer *observer)
+{
+    uint64_t one = 1;
+
+    if (!observer->running)
+        return;
+    atomic_store(&observer->stop, true);
+    (void)!write(observer->wake_fd, &one, sizeof one); /* else it notices within OBSERVER_WAKE_MS */
+    pthread_join(observer->thread, NULL);
+    observer->running = false;
+}
+
+void observer_destroy(struct observer *observer)
+{
+    if (observer == NULL)
+        return;
+    packet_queue_close(observer->queue);
+    tracker_destroy(observer->tracker);
+    if (observer->wake_fd != -1)
+        close(observer->wake_fd);
+    pthread_mutex_destroy(&observer->stats_lock);
+    free(observer);
+}
+
+uint64_t observer_beats(const struct observer *observer)
+{
+    return atomic_load(&observer->beats);
+}
+
+void observer_lost(struct observer *observer, uint64_t now_us)
+{
+    atomic_store(&observer->lost_us, now_us);
+}
+
+void observer_stats(struct observer *observer, struct observer_stats *stats)
+{
+    pthread_mutex_lock(&observer->stats_lock);
+    *stats = observer->stats;
+    pthread_mutex_unlock(&observer->stats_lock);
+}

@@ -1,0 +1,240 @@
+#include "nfq/packet_queue.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define MESSAGE_OCTETS    (65536 + 4096) /* the largest packet and the attributes around it */
+#define ANSWER_TIMEOUT_MS 2000
+
+struct packet_queue {
+    struct mnl_socket *socket;
+    int fd;
+    uint16_t number;
+    bool accept_due; /* packets up to accept_id wait for their verdict */
+    uint32_t accept_id;
+    struct packet_queue_stats stats;
+    struct mmsghdr messages[PACKET_QUEUE_BATCH];
+    struct iovec spans[PACKET_QUEUE_BATCH];
+    _Alignas(16) uint8_t buffers[PACKET_QUEUE_BATCH][MESSAGE_OCTETS];
+};
+
+static bool send_message(struct packet_queue *queue, const char *text, size_t length)
+{
+    ssize_t sent;
+
+    do {
+        sent = mnl_socket_sendto(queue->socket, text, length);
+    } while (sent == -1 && errno == EINTR);
+    return sent != -1;
+}
+
+/* Sends a request and waits for its acknowledgement: 0 or an errno. Packets that come meanwhile (there are none before
+ * the copy mode is set, which is the last request but for flags) stay for later: the kernel answers on the spot. */
+static int request(struct packet_queue *queue, const char *text, size_t length)
+{
+    struct pollfd ready = {.fd = queue->fd, .events = POLLIN};
+
+    if (!send_message(queue, text, length))
+        return errno;
+    while (poll(&ready, 1, ANSWER_TIMEOUT_MS) == 1) {
+        ssize_t got = recv(queue->fd, queue->buffers[0], MESSAGE_OCTETS, MSG_DONTWAIT);
+        const struct nlmsghdr *header = (const struct nlmsghdr *)(const void *)queue->buffers[0];
+
+        if (got == -1 && (errno == EINTR || errno == EAGAIN || errno == ENOBUFS))
+            continue;
+        if (got == -1)
+            return errno;
+        if ((size_t)got >= sizeof *header + sizeof(struct nlmsgerr) && header->nlmsg_type == NLMSG_ERROR) {
+            struct nlmsgerr answer;
+
+            memcpy(&answer, queue->buffers[0] + sizeof *header, sizeof answer);
+            return answer.error < 0 ? -answer.error : 0;
+        }
+    }
+    return ETIMEDOUT;
+}
+
+static uint32_t enlarge_buffer(int fd, uint32_t octets)
+{
+    int size = octets > INT32_MAX / 2 ? INT32_MAX / 2 : (int)octets;
+    socklen_t length = sizeof size;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) == -1)
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size); /* what is granted is read below */
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &length) == -1)
+        return 0;
+    return (uint32_t)size / 2; /* the kernel doubles it for its bookkeeping (socket(7)) */
+}
+
+static void explain_bind(int number, struct settings_error *error)
+{
+    snprintf(error->text, sizeof error->text, "nfq: cannot take queue %d: %s%s", number, strerror(errno),
+             errno == EBUSY   ? "; another program has it, see /proc/net/netfilter/nfnetlink_queue"
+             : errno == EPERM ? "; CAP_NET_ADMIN is missing"
+                              : "; does this kernel have nfnetlink_queue?");
+}
+
+/* The queue itself and the copy of packets are needed; everything else is asked for by itself, so that a kernel that
+ * refuses one of them gives us the others. */
+static bool configure(struct packet_queue *queue, const struct packet_queue_options *options,
+                      struct packet_queue_granted *granted, struct settings_error *error)
+{
+    char text[QUEUE_MESSAGE_OCTETS];
+
+    errno = request(queue, text, queue_message_bind(text, queue->number));
+    if (errno != 0) {
+        explain_bind(queue->number, error);
+        return false;
+    }
+    granted->length =
+        request(queue, text, queue_message_length(text, queue->number, options->length_packets)) == 0;
+    granted->gso = request(queue, text, queue_message_flag(text, queue->number, NFQA_CFG_F_GSO)) == 0;
+    granted->fail_open =
+        options->fail_open &&
+        request(queue, text, queue_message_flag(text, queue->number, NFQA_CFG_F_FAIL_OPEN)) == 0;
+    errno = request(queue, text, queue_message_copy(text, queue->number, PACKET_QUEUE_COPY_RANGE));
+    if (errno != 0) {
+        snprintf(error->text, sizeof error->text, "nfq: queue %u: the kernel does not copy packets: %s",
+                 (unsigned)queue->number, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+struct packet_queue *packet_queue_open(const struct packet_queue_options *options,
+                                       struct packet_queue_granted *granted, struct settings_error *error)
+{
+    struct packet_queue *queue = calloc(1, sizeof *queue);
+
+    if (queue == NULL) {
+        snprintf(error->text, sizeof error->text, "nfq: no memory for queue %u", (unsigned)options->number);
+        return NULL;
+    }
+    memset(granted, 0, sizeof *granted);
+    queue->number = options->number;
+    queue->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    if (queue->socket == NULL || mnl_socket_bind(queue->socket, 0, MNL_SOCKET_AUTOPID) == -1) {
+        snprintf(error->text, sizeof error->text, "nfq: cannot open a netlink socket: %s", strerror(errno));
+        packet_queue_close(queue);
+        return NULL;
+    }
+    queue->fd = mnl_socket_get_fd(queue->socket);
+    granted->receive_octets = enlarge_buffer(queue->fd, options->receive_octets);
+    for (size_t i = 0; i < PACKET_QUEUE_BATCH; i++) {
+        queue->spans[i] = (struct iovec){.iov_base = queue->buffers[i], .iov_len = MESSAGE_OCTETS};
+        queue->messages[i].msg_hdr.msg_iov = &queue->spans[i];
+        queue->messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    if (!configure(queue, options, granted, error)) {
+        packet_queue_close(queue);
+        return NULL;
+    }
+    return queue;
+}
+
+void packet_queue_close(struct packet_queue *queue)
+{
+    if (queue == NULL)
+        return;
+    if (queue->socket != NULL)
+        mnl_socket_close(queue->socket);
+    free(queue);
+}
+
+int packet_queue_descriptor(const struct packet_queue *queue)
+{
+    return queue->fd;
+}
+
+static void flush(struct packet_queue *queue)
+{
+    char text[QUEUE_MESSAGE_OCTETS];
+
+    if (!queue->accept_due)
+        return;
+    queue->accept_due = false;
+    queue->stats.batches++;
+    if (!send_message(queue, text, queue_message_accept_up_to(text, queue->number, queue->accept_id)))
+        queue->stats.refused_verdicts++;
+}
+
+static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict)
+{
+    char text[QUEUE_MESSAGE_OCTETS];
+
+    if (verdict == QUEUE_ACCEPT) {
+        queue->accept_due = true;
+        queue->accept_id = id;
+        queue->stats.accepted++;
+        return;
+    }
+    flush(queue); /* before it: a batch would take this one along */
+    queue->stats.dropped++;
+    if (!send_message(queue, text, queue_message_verdict(text, queue->number, id, QUEUE_DROP, NULL)))
+        queue->stats.refused_verdicts++;
+}
+
+static void take_datagram(struct packet_queue *queue, const uint8_t *octets, size_t length,
+                          enum queue_verdict (*judge)(void *context, const struct queue_packet *packet),
+                          void *context)
+{
+    struct queue_packet packet;
+    int error = 0;
+
+    for (;;) {
+        switch (queue_message_next(&octets, &length, &packet, &error)) {
+        case QUEUE_MESSAGE_PACKET:
+            queue->stats.packets++;
+            queue->stats.octets += packet.wire_length;
+            if (packet.octets == NULL) {
+                queue->stats.empty++;
+                answer(queue, packet.id, QUEUE_ACCEPT);
+            } else {
+                answer(queue, packet.id, judge(context, &packet));
+            }
+            break;
+        case QUEUE_MESSAGE_ERROR: /* to a verdict: the packet is gone already, or the queue is */
+            queue->stats.refused_verdicts++;
+            break;
+        case QUEUE_MESSAGE_OTHER:
+            break;
+        case QUEUE_MESSAGE_DAMAGED:
+            queue->stats.damaged++;
+            break;
+        case QUEUE_MESSAGE_END:
+            return;
+        }
+    }
+}
+
+bool packet_queue_read(struct packet_queue *queue,
+                       enum queue_verdict (*judge)(void *context, const struct queue_packet *packet),
+                       void *context)
+{
+    int count = recvmmsg(queue->fd, queue->messages, PACKET_QUEUE_BATCH, MSG_DONTWAIT, NULL);
+
+    if (count == -1) {
+        if (errno == ENOBUFS) {
+            queue->stats.overruns++;
+            return true; /* there is more to read */
+        }
+        flush(queue);
+        return false;
+    }
+    for (int i = 0; i < count; i++)
+        take_datagram(queue, queue->buffers[i], queue->messages[i].msg_len, judge, context);
+    /* A short read means that the socket is drained, or nearly so: nobody waits for a full batch. */
+    flush(queue);
+    return count == PACKET_QUEUE_BATCH;
+}
+
+void packet_queue_stats(const struct packet_queue *queue, struct packet_queue_stats *stats)
+{
+    *stats = queue->stats;
+}

@@ -1,0 +1,185 @@
+#include "nfq/prober.h"
+
+#include <string.h>
+
+#define NEVER_US UINT64_MAX
+
+void prober_init(struct prober *prober, const struct injector *injector)
+{
+    memset(prober, 0, sizeof *prober);
+    prober->injector = injector;
+}
+
+void prober_note(struct prober_memory *memory, enum side side, const struct packet *packet)
+{
+    size_t own = side_index(side), other = side_index(side_other(side));
+
+    if (!(packet->options & PACKET_HAS_TIMESTAMP))
+        return;
+    if (!memory->has[own] || sequence_before(memory->timestamp[own], packet->timestamp_value)) {
+        memory->timestamp[own] = packet->timestamp_value;
+        memory->has[own] = true;
+    }
+    if (!(packet->flags & PACKET_ACK)) /* without it the echo means nothing (RFC 7323 section 3.2) */
+        return;
+    if (!memory->has[other] || sequence_before(memory->timestamp[other], packet->timestamp_echo)) {
+        memory->timestamp[other] = packet->timestamp_echo;
+        memory->has[other] = true;
+    }
+}
+
+bool prober_segment(const struct tracker_session *tracked, enum side side, struct segment *segment)
+{
+    const struct flow *flow = &tracked->entry->flow;
+    const struct flow_side *silent = &flow->sides[side_index(side)];
+    const struct flow_side *other = &flow->sides[side_index(side_other(side))];
+    const struct prober_memory *memory = tracked->story;
+    bool scaled = (silent->flags & FLOW_SIDE_SCALES) && (other->flags & FLOW_SIDE_SCALES);
+    uint32_t window = other->window >> (scaled ? other->scale : 0);
+
+    if (flow->state != FLOW_ESTABLISHED || ((silent->flags | other->flags) & FLOW_SIDE_RESET) ||
+        (other->flags & FLOW_SIDE_FIN) || !(silent->flags & FLOW_SIDE_BEGUN) ||
+        !(other->flags & FLOW_SIDE_BEGUN) || other->next != other->highest || other->acked != other->highest)
+        return false;
+    memset(segment, 0, sizeof *segment);
+    flow_entry_address(tracked->entry, side_other(side), &segment->source);
+    flow_entry_address(tracked->entry, side, &segment->destination);
+    segment->sequence = other->highest - 1;
+    segment->acknowledgement = silent->acked;
+    segment->window = window > UINT16_MAX ? UINT16_MAX : (uint16_t)window;
+    segment->flags = PACKET_ACK;
+    segment->ttl = other->ttl_high > 1 ? (uint8_t)(other->ttl_high - 1) : 64; /* as if it were forwarded */
+    if (memory != NULL && memory->has[0] && memory->has[1]) {
+        segment->has_timestamps = true;
+        segment->timestamp_value = memory->timestamp[side_index(side_other(side))];
+        segment->timestamp_echo = memory->timestamp[side_index(side)];
+    }
+    return true;
+}
+
+static void release(struct prober *prober, struct prober_slot *slot)
+{
+    struct prober_memory *memory = slot->tracked->story;
+
+    memory->slot = 0;
+    slot->tracked = NULL;
+    prober->busy_count--;
+}
+
+/* One probe now; the tracker counts it like a keepalive of the other side that is not answered yet. */
+static void probe(struct prober *prober, struct prober_slot *slot, uint64_t now_us)
+{
+    struct segment segment;
+
+    if (slot->sent_count >= PROBER_TRIES || !prober_segment(slot->tracked, slot->side, &segment)) {
+        release(prober, slot);
+        return;
+    }
+    segment.ip_id = ++prober->ip_id;
+    if (!injector_send(prober->injector, &segment)) {
+        prober->failed_count++;
+        release(prober, slot);
+        return;
+    }
+    prober->sent_count++;
+    slot->sent_count++;
+    slot->answer_due = true;
+    slot->due_us = now_us + PROBER_INTERVAL_US;
+    slot->tracked->entry->flow.sides[side_index(side_other(slot->side))].unanswered++;
+}
+
+void prober_start(struct prober *prober, struct tracker_session *tracked, enum side side, uint64_t now_us)
+{
+    struct prober_memory *memory = tracked->story;
+
+    if (memory == NULL || memory->slot != 0)
+        return;
+    for (uint32_t i = 0; i < PROBER_SLOTS; i++) {
+        struct prober_slot *slot = &prober->slots[i];
+
+        if (slot->tracked == NULL) {
+            *slot = (struct prober_slot){.tracked = tracked, .side = side};
+            memory->slot = i + 1;
+            prober->busy_count++;
+            probe(prober, slot, now_us);
+            return;
+        }
+    }
+    prober->full_count++;
+}
+
+void prober_forget(struct prober *prober, struct tracker_session *tracked)
+{
+    const struct prober_memory *memory = tracked->story;
+
+    if (memory != NULL && memory->slot != 0)
+        release(prober, &prober->slots[memory->slot - 1]);
+}
+
+uint64_t prober_deadline_us(const struct prober *prober)
+{
+    uint64_t due_us = NEVER_US;
+
+    for (uint32_t i = 0, left = prober->busy_count; left > 0 && i < PROBER_SLOTS; i++) {
+        if (prober->slots[i].tracked != NULL) {
+            due_us = prober->slots[i].due_us < due_us ? prober->slots[i].due_us : due_us;
+            left--;
+        }
+    }
+    return due_us;
+}
+
+void prober_on_deadline(struct prober *prober, uint64_t now_us)
+{
+    for (uint32_t i = 0; prober->busy_count > 0 && i < PROBER_SLOTS; i++) {
+        struct prober_slot *slot = &prober->slots[i];
+
+        if (slot->tracked != NULL && slot->due_us <= now_us)
+            probe(prober, slot, now_us);
+    }
+}
+
+struct prober_slot *prober_match(struct prober *prober, const struct packet *packet)
+{
+    for (uint32_t i = 0, left = prober->busy_count; left > 0 && i < PROBER_SLOTS; i++) {
+        struct prober_slot *slot = &prober->slots[i];
+        struct address from, to;
+
+        if (slot->tracked == NULL)
+            continue;
+        left--;
+        flow_entry_address(slot->tracked->entry, slot->side, &from);
+        flow_entry_address(slot->tracked->entry, side_other(slot->side), &to);
+        if (address_equal(&from, &packet->source) && address_equal(&to, &packet->destination))
+            return slot;
+    }
+    return NULL;
+}
+
+struct prober_view prober_look(const struct prober_slot *slot)
+{
+    const struct flow *flow = &slot->tracked->entry->flow;
+
+    return (struct prober_view){.acknowledged = flow->sides[side_index(side_other(slot->side))].acked,
+                                .window = flow->sides[side_index(slot->side)].window};
+}
+
+bool prober_swallows(struct prober *prober, struct prober_slot *slot, const struct prober_view *before,
+                     const struct packet *packet)
+{
+    struct prober_view after;
+    bool due = slot->tracked != NULL && slot->answer_due;
+
+    if (!due)
+        return false;
+    after = prober_look(slot);
+    slot->answer_due = false;
+    prober->answered_count++;
+    release(prober, slot);
+    if (packet->payload_length != 0 || packet->flags != PACKET_ACK || packet->sack_count != 0 ||
+        packet->acknowledgement != before->acknowledged || after.acknowledged != before->acknowledged ||
+        after.window != before->window)
+        return false;
+    prober->dropped_count++;
+    return true;
+}
