@@ -32,6 +32,7 @@ int listener_open(bool ipv6, uint16_t port, struct settings_error *error)
     const struct sockaddr *name = ipv6 ? (const struct sockaddr *)&name6 : (const struct sockaddr *)&name4;
     const socklen_t length = ipv6 ? sizeof name6 : sizeof name4;
     const char *step = "open a socket";
+    int reason;
     const int fd = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd == -1)
@@ -52,10 +53,12 @@ int listener_open(bool ipv6, uint16_t port, struct settings_error *error)
     return fd;
 
 failed:
+    reason = errno;
     snprintf(error->text, sizeof error->text, "proxy: cannot listen on port %u of %s: cannot %s: %s", port,
-             ipv6 ? "IPv6" : "IPv4", step, strerror(errno));
+             ipv6 ? "IPv6" : "IPv4", step, strerror(reason));
     if (fd != -1)
         close(fd);
+    errno = reason; /* the caller tells "no IPv6 here" from a fault */
     return -1;
 }
 

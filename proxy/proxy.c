@@ -67,7 +67,7 @@ static void close_all(const int *descriptors, size_t count)
 /* A listener of each family for one worker. IPv6 may be switched off on this system. */
 static size_t open_listeners(struct proxy *proxy, uint16_t port, int *listeners, struct settings_error *error)
 {
-    struct settings_error ipv6_error;
+    struct settings_error ipv6_error = {.text = ""};
 
     listeners[0] = listener_open(false, port, error);
     if (listeners[0] == -1)

@@ -40,6 +40,7 @@ static bool drain_batch(struct tap *tap, int fd, bool acks, uint64_t now_us)
     int count;
 
     memset(messages, 0, sizeof messages);
+    memset(names, 0, sizeof names);
     for (size_t index = 0; index < TAP_BATCH; index++) {
         vectors[index] = (struct iovec){.iov_base = octets[index], .iov_len = sizeof octets[index]};
         messages[index].msg_hdr.msg_iov = &vectors[index];
