@@ -242,6 +242,10 @@ static const struct rule rules[] = {
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
 
     /* --- the other side ended it at once: nobody was waited for -------------------------------------------------- */
+    /* A FIN at once behind the final dot, and the mail was accepted: it may well have listened on. */
+    {.name = "client-half-closed", .ends = END(CLIENT_FIN), .phases = PHASE(END_OF_DATA),
+     .all = FACT_OWED_SERVER | FACT_MAIL_ACCEPTED, .none = FACT_STALLED | FACT_UNDELIVERED,
+     .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_POSSIBLE},
     {.name = "client-closed-early", .ends = END(CLIENT_FIN), .all = FACT_OWED_SERVER,
      .none = FACT_STALLED | FACT_UNDELIVERED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},

@@ -1427,6 +1427,24 @@ static void test_load_is_not_claimed_when_the_reply_does_not_say(void **state) /
     }
 }
 
+static void test_half_closed_behind_the_dot(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        data();
+        client("x\r\n.\r\n");
+        ends(SESSION_END_CLIENT_FIN);
+        wait_ms(300);
+        if (i == 0) {
+            server("250 2.0.0 Ok: queued\r\n");
+        }
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_CLIENT, CAUSE_ABORTED, i == 0 ? CONFIDENCE_POSSIBLE : CONFIDENCE_CERTAIN);
+        assert_int_equal(record.duplicate, i == 0);
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1491,6 +1509,7 @@ int main(void)
         cmocka_unit_test(test_limits_are_measured_by_whose_they_are),
         cmocka_unit_test(test_clock_steps_back),
         cmocka_unit_test(test_load_is_not_claimed_when_the_reply_does_not_say),
+        cmocka_unit_test(test_half_closed_behind_the_dot),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
