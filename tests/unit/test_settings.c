@@ -22,6 +22,7 @@ struct landing {
 #define AT(member)   offsetof(struct settings, member), sizeof(((struct settings *)0)->member)
 #define SMTP         SETTINGS_SECTION_SMTP
 #define PROXY        SETTINGS_SECTION_PROXY
+#define NFQ          SETTINGS_SECTION_NFQ
 #define LOGS         SETTINGS_SECTION_LOG
 #define TIMES        SETTINGS_SECTION_TIMEOUTS
 #define LIMITS       SETTINGS_SECTION_LIMITS
@@ -43,6 +44,14 @@ static const struct landing landings[] = {
     {PROXY, "probe-after", "7s", AT(proxy.probe_after_us), MS(7000)},
     {PROXY, "tap", "no", AT(proxy.tap), 0},
     {PROXY, "drain", "2min", AT(proxy.drain_us), MS(120000)},
+    {NFQ, "first-queue", "7", AT(nfq.first_queue), 7},
+    {NFQ, "queues", "3", AT(nfq.queues_count), 3},
+    {NFQ, "max-flows", "1000", AT(nfq.max_flows_count), 1000},
+    {NFQ, "queue-length", "65", AT(nfq.queue_length_count), 65},
+    {NFQ, "receive-buffer", "1M", AT(nfq.receive_buffer_octets), 1048576},
+    {NFQ, "fail-open", "no", AT(nfq.fail_open), 0},
+    {NFQ, "watchdog", "4s", AT(nfq.watchdog_us), MS(4000)},
+    {NFQ, "probe", "no", AT(nfq.probe), 0},
     {LOGS, "facility", "local3", AT(log.facility), LOG_LOCAL3},
     {LOGS, "level", "notice", AT(log.level), LOG_NOTICE},
     {LOGS, "format", "json", AT(log.format), SETTINGS_LOG_JSON},

@@ -56,6 +56,8 @@ static void test_round_trip_of_everything_changed(void **state)
         "[proxy]\nlisten-port = 1\nworkers = 256\nmax-sessions = 7\nbuffer = 4097\nkeep-client-port = no\n"
         "outgoing-mark = 4278190079\nconnect-timeout = 10ms\nprobe = no\nprobe-after = 61s\ntap = no\ndrain "
         "= 0\n"
+        "[nfq]\nfirst-queue = 0\nqueues = 16\nmax-flows = 256\nqueue-length = 64\nreceive-buffer = 1M\n"
+        "fail-open = no\nwatchdog = 1500ms\nprobe = no\n"
         "[log]\nfacility = local7\nlevel = alert\nident = x\nformat = json\nverdicts = faults\nstalls = no\n"
         "json-file = \"/a b#c;d=[e]\\\\\"\nrate-limit = 0\npeaks-interval = 0\npeaks-sources = 1000\n"
         "[process]\nuser =\npid-file = /x=y\n"
@@ -110,7 +112,7 @@ static void test_round_trip_of_the_largest(void **state)
     char *text = malloc(SETTINGS_MAX_FILE_OCTETS);
     size_t used = 0;
     assert_non_null(text);
-    for (int i = 0; i < SETTINGS_MAX_SECTIONS - 6; i++) {
+    for (int i = 0; i < SETTINGS_MAX_SECTIONS - 7; i++) {
         used += (size_t)sprintf(text + used, "[server %063d]\nrate = 1000000/604799999ms\nnetworks =", i);
         for (int j = 0; j < 24; j++) {
             used += (size_t)sprintf(text + used, " 2001:db8:1234:1234:1234:1234:1234:12%02x", j + 16);
