@@ -14,7 +14,7 @@ struct cause_text {
     const char *client_step; /* next step for the client's administrator; NULL = nothing to do */
     const char *server_step;
     const char *network_step; /* for who runs the network or the box between */
-    const char *manual;      /* an RFC section, kernel behaviour or product page the rule rests on */
+    const char *manual;       /* an RFC section, kernel behaviour or product page the rule rests on */
 };
 
 const struct cause_text *cause_text(enum cause cause);

@@ -3,13 +3,13 @@
 #define SMTPWITNESS_CORE_FAULT_SESSION_END_H
 
 enum session_end {
-    SESSION_END_NONE = 0,       /* it still runs */
-    SESSION_END_REPLY,          /* the server said 421, or refused the greeting */
+    SESSION_END_NONE = 0, /* it still runs */
+    SESSION_END_REPLY,    /* the server said 421, or refused the greeting */
     SESSION_END_CLIENT_FIN,
     SESSION_END_SERVER_FIN,
     SESSION_END_CLIENT_RESET,
     SESSION_END_SERVER_RESET,
-    SESSION_END_CLIENT_LOST,    /* the kernel gave the client leg up: ETIMEDOUT, EHOSTUNREACH */
+    SESSION_END_CLIENT_LOST, /* the kernel gave the client leg up: ETIMEDOUT, EHOSTUNREACH */
     SESSION_END_SERVER_LOST,
     SESSION_END_CONNECT_FAILED, /* the server leg was never established; see its evidence's connect result */
     SESSION_END_WITNESS,        /* our own timeout closed it */
