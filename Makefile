@@ -35,7 +35,7 @@ UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help unit sanitize clang lint format fuzz cli-check rules-check proxy-check captures-check roots scenarios check check-fast \
+.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check captures-check roots scenarios check check-fast \
         demo bench bench-smoke generate install uninstall clean
 .SECONDARY:
 
@@ -76,6 +76,9 @@ clang:                     ## everything compiles with clang too
 
 lint: $(BIN)               ## format, cppcheck, clang-tidy, shellcheck, includes, manuals
 	@CPPFLAGS="$(CPPFLAGS)" tests/lint/run.sh
+
+analyze:                   ## clang's static analyser, some minutes
+	@CPPFLAGS="$(CPPFLAGS)" tests/lint/run.sh analyze
 
 format:                    ## put the sources into the project's format
 	clang-format -i $(shell git ls-files '*.c' '*.h')
