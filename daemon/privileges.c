@@ -136,9 +136,10 @@ bool privileges_check_queues(const char *user, struct settings_error *error)
     }
     capng_get_caps_process();
     if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)) {
-        snprintf(error->text, sizeof(error->text),
-                 "missing privilege CAP_NET_ADMIN, without which no packet queue can be taken; start as root, "
-                 "or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the systemd unit");
+        snprintf(
+            error->text, sizeof(error->text),
+            "missing privilege CAP_NET_ADMIN, without which no packet queue can be taken; start as root, "
+            "or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the systemd unit");
         return false;
     }
     return true;
