@@ -530,10 +530,9 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
         return FLOW_STRAY;
     }
     uint32_t window_edge = other->acked;
-    if (!(own->flags & FLOW_SIDE_BEGUN)) {
+    bool before_our_time = !(own->flags & FLOW_SIDE_SEEN) && sequence_before(own->next, packet->sequence);
+    if (!(own->flags & FLOW_SIDE_BEGUN) || before_our_time) {
         side_begin(own, packet->sequence);
-    } else if (!(own->flags & FLOW_SIDE_SEEN) && sequence_before(own->next, packet->sequence)) {
-        side_begin(own, packet->sequence); /* what it sent before was before our time */
     }
     if ((packet->flags & PACKET_ACK) && !flow_acknowledge(flow, side, packet, sink, now_us)) {
         return FLOW_STRAY;

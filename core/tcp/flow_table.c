@@ -106,7 +106,7 @@ struct flow_entry *flow_table_entry(struct flow_table *table, uint32_t link)
 struct flow_entry *flow_table_find(struct flow_table *table, const struct address *source,
                                    const struct address *destination, bool *from_first)
 {
-    struct flow_key key;
+    struct flow_key key = {0};
     *from_first = key_set(&key, source, destination);
     struct flow_entry *entry = flow_table_entry(table, table->last);
     if (entry != NULL && memcmp(&entry->key, &key, sizeof key) == 0) {
@@ -204,12 +204,14 @@ struct flow_entry *flow_table_add(struct flow_table *table, const struct address
                                   const struct address *server, uint64_t now_us)
 {
     make_room(table);
-    struct flow_entry *entry = flow_table_entry(table, table->free_list);
-    if (entry != NULL) {
-        table->free_list = entry->chain;
+    uint32_t index = table->used;
+    if (table->free_list != 0) {
+        index = table->free_list - 1;
+        table->free_list = table->entries[index].chain;
     } else {
-        entry = &table->entries[table->used++];
+        table->used++;
     }
+    struct flow_entry *entry = &table->entries[index];
     memset(entry, 0, sizeof *entry);
     entry->client_is_first = key_set(&entry->key, client, server);
     uint32_t *bucket = bucket_of(table, &entry->key);
