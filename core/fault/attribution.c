@@ -161,6 +161,8 @@ static const struct rule rules[] = {
     {.name = "orderly", .ends = BY_CLIENT | BY_SERVER | END(CAPTURE) | END(DRAIN) | END(SERVER_LOST) |
      END(WITNESS) | END(NONE) | END(REPLY), .all = FACT_ORDERLY,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
+    {.name = "idle-reset", .ends = END(SERVER_RESET), .all = FACT_IDLE, .none = FACT_RESET_FOREIGN | FACT_RESET_FITS,
+     .cause = CAUSE_IDLE_REAPED, .fault = BLAME_NONE, .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
     {.name = "idle-reaped", .ends = BY_SERVER | END(REPLY), .all = FACT_IDLE,
      .none = FACT_RESET_FOREIGN | FACT_UNDELIVERED,
      .cause = CAUSE_IDLE_REAPED, .fault = BLAME_NONE, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
