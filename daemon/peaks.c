@@ -36,7 +36,7 @@ void peaks_format(const struct limiter_peak *peak, uint8_t ipv6_source_prefix, u
              peak->peak, peak->concurrent, peak->opened, interval_s);
     snprintf(
         json, PEAKS_LINE_OCTETS,
-        "{\"kind\":\"peaks\",\"source\":\"%s\",\"server\":\"%s\",\"peak\":%u,\"concurrent\":%u,\"opened\":%u,"
+        "{\"event\":\"peaks\",\"source\":\"%s\",\"server\":\"%s\",\"peak\":%u,\"concurrent\":%u,\"opened\":%u,"
         "\"interval-s\":%llu}",
         source, server, peak->peak, peak->concurrent, peak->opened, interval_s);
 }
