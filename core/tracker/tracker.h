@@ -26,9 +26,11 @@
 #include "core/session/session.h"
 #include "core/tcp/flow_table.h"
 
-#define TRACKER_KEPT_OCTETS    (UINT32_C(64) << 20) /* 1024 directions with a full window out of order */
-#define TRACKER_HOSTS          256       /* servers whose TTL is remembered, to know a foreign RST by */
-#define TRACKER_ANSWER_US      3000000   /* RFC 6298: the first retransmission timeout is 1 s */
+#define TRACKER_KEPT_OCTETS (UINT32_C(64) << 20) /* 1024 directions with a full window out of order */
+#define TRACKER_HOSTS       256     /* servers whose TTL is remembered, to know a foreign RST by */
+#define TRACKER_ANSWER_US   3000000 /* RFC 6298: the first retransmission timeout is 1 s */
+#define TRACKER_REPLY_US                                                                                     \
+    30000000 /* the reply that ends a session may be repeated several times before it is clear */
 #define TRACKER_LINGER_US      2000000   /* after the end: stragglers still tell something */
 #define TRACKER_OVER_US        60000000  /* TIME-WAIT on Linux: late packets start nothing new */
 #define TRACKER_HALF_OPEN_US   130000000 /* the last retransmission of a SYN comes 64 s after the one before */
@@ -107,6 +109,7 @@ struct tracker_options {
     bool any_port;
     bool proxy_protocol;
     bool probing;
+    uint64_t probe_after_us; /* silence after which a probe is wanted; 0 = the session's own default */
     struct tracker_callbacks callbacks;
 };
 

@@ -32,6 +32,7 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
                                   .policy = tracker->options.policy,
                                   .limiter = tracker->options.limiter,
                                   .probing = tracker->options.probing,
+                                  .probe_after_us = tracker->options.probe_after_us,
                                   .connected = entry->flow.midstream};
     flow_entry_address(entry, SIDE_CLIENT, &setup.client);
     flow_entry_address(entry, SIDE_SERVER, &setup.server);
@@ -116,7 +117,7 @@ static void pend(struct tracker_session *tracked, enum session_end end, enum sid
     tracked->pending_on = waits_for;
     tracked->pending_silence_us = silence_us;
     tracked->pending_us = now_us == 0 ? 1 : now_us;
-    tracked->pending_until_us = now_us + TRACKER_ANSWER_US;
+    tracked->pending_until_us = now_us + (end == SESSION_END_NONE ? TRACKER_REPLY_US : TRACKER_ANSWER_US);
 }
 
 static void end_is(struct tracker *tracker, struct tracker_session *tracked, enum session_end end,
