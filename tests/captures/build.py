@@ -405,7 +405,8 @@ def _(s):
     s.ack(s.client)
 
 
-@built("s21-hung", "server", "reply-stall", "the command is acknowledged, the server's host answers, its program does not")
+@built("s21-hung", "server", "reply-stall", "the command is acknowledged, the server's host answers, its program does not",
+       paces=(2,))  # in half the time the client would be the impatient one
 def _(s):
     s.envelope()
     s.says(s.client, "RSET\r\n")
@@ -728,6 +729,21 @@ def _(s):
     s.ack(s.server)
 
 
+@built("s86-body-then-silence", "unknown", "capture-gap", "the capture lacks a part of the body; then there is silence")
+def _(s):
+    s.data()
+    s.says(s.client, filler(0), pause=0.001)
+    s.send(s.client, filler(1), lost=True)
+    s.server.acked = s.client.seq
+    s.capture.wait(0.01)
+    s.ack(s.server)
+    s.capture.wait(70)
+    s.says(s.server, "421 4.4.2 server.test Error: timeout exceeded\r\n", ack=False)
+    s.capture.wait(0.01)
+    s.client.acked = s.server.seq
+    s.ack(s.client)
+
+
 @built("loss-before", "none", "clean", "segments lost before us come late", segments_lost=True)
 def _(s):
     s.data()
@@ -789,7 +805,7 @@ def _(s):
     s.quit()
 
 
-def frames_of(options, function, version):
+def frames_of(options, function, version, pace=1):
     capture = Capture()
     session = Session(capture, version, **options.get("session", {}))
     function(session)
@@ -810,7 +826,7 @@ def frames_of(options, function, version):
     if "step" in options:
         half = len(packets) // 2
         packets = packets[:half] + [(when + options["step"], packet) for when, packet in packets[half:]]
-    return [(when, ethernet(packet)) for when, packet in packets]
+    return [(START + (when - START) * pace, ethernet(packet)) for when, packet in packets]
 
 
 def build_all(directory):
@@ -819,6 +835,11 @@ def build_all(directory):
             for version in (4, 6):
                 path = f"{name}-v{version}.pcap"
                 write_pcap(directory / path, frames_of(options, function, version), snap=options.get("snap", 262144))
+                print(path, fault, cause or "-", options.get("sessions", 0), what, sep="\t", file=expected)
+            for pace in options.get("paces", (0.5, 2)):  # a verdict must not hang on a threshold
+                path = f"{name}-pace-{pace}.pcap"
+                frames = frames_of(options, function, 4, pace)
+                write_pcap(directory / path, frames, snap=options.get("snap", 262144))
                 print(path, fault, cause or "-", options.get("sessions", 0), what, sep="\t", file=expected)
 
 
