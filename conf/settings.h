@@ -48,8 +48,9 @@ struct settings_nfq {
     uint32_t queue_length_count;    /* queue-length = 8192 : packets that may wait in the kernel, per queue */
     uint32_t receive_buffer_octets; /* receive-buffer = 16M : of each queue's socket */
     bool fail_open;                 /* fail-open = yes : a packet that finds the queue full passes unseen */
-    uint64_t watchdog_us; /* watchdog = 3s : silence of ours after which we are killed and restarted */
-    bool probe;           /* probe = yes : ask a silent side with a keepalive, on suspicion only */
+    uint64_t watchdog_us;    /* watchdog = 3s : silence of ours after which we are killed and restarted */
+    bool probe;              /* probe = yes : ask a silent side with a keepalive, on suspicion only */
+    uint64_t probe_after_us; /* probe-after = 5s : silence that raises suspicion */
 };
 
 enum settings_log_format {

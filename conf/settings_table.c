@@ -354,6 +354,16 @@ const struct settings_row settings_rows[] = {
      .help = "Ask a silent side with a TCP keepalive in the other side's name, so that a silent application "
              "can be told from a dead network. Only a suspicious silence is probed, and the answer goes no "
              "further than here."},
+    {.section = SETTINGS_SECTION_NFQ,
+     .key = "probe-after",
+     DURATION,
+     IN_SETTINGS(nfq.probe_after_us, sizeof(uint64_t)),
+     .minimum = 10 * MILLISECOND,
+     .maximum = 10 * MINUTE,
+     .default_text = "5s",
+     .example = "5s",
+     .reloadable = false,
+     .help = "The silence after which the side that owes the next word is probed."},
 
     /* [log] */
     {.section = SETTINGS_SECTION_LOG,

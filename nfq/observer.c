@@ -230,6 +230,7 @@ static bool create_tracker(struct observer *observer, const struct observer_opti
                                      .id_prefix = prefix,
                                      .proxy_protocol = options->settings->smtp.proxy_protocol,
                                      .probing = observer->probes,
+                                     .probe_after_us = options->settings->nfq.probe_after_us,
                                      .callbacks = {.context = observer,
                                                    .record = on_record,
                                                    .step = on_step,

@@ -4,7 +4,7 @@ cannot pass unnoticed. The fields are described in README.md."""
 import os
 import tomllib
 
-WAYS = ("proxy", "forward")
+WAYS = ("proxy", "nfq", "forward")
 ACTION_KINDS = ("run", "signal", "config", "start-witness", "wait-log", "stop-server", "start-server")
 ALLOWED = {
     "": {"description", "ways", "seconds", "settle", "topology", "server", "client", "witness", "action", "expect"},
@@ -87,7 +87,11 @@ class Scenario:
 
     def expected(self, key, way):
         """The items of [[expect.KEY]] that apply to this way."""
-        return [item for item in _list(self.expect.get(key, [])) if way in item.get("ways", WAYS)]
+        items = _list(self.expect.get(key, []))
+        if way == "nfq" and not any("nfq" in item.get("ways", ()) for item in items):
+            # TCP stays end to end: the peers see what they would see without a witness, and the lines are the witness's.
+            way = "forward" if key in ("client", "mail") else "proxy"
+        return [item for item in items if way in item.get("ways", WAYS)]
 
     def kinds_of_mta(self):
         kinds = [self.server.get("kind")] + [client.get("kind", "scripted") for client in self.clients]

@@ -37,6 +37,7 @@ TPROXY_PORT = 10025
 WITNESS_DEFAULTS = {
     "timeouts": {"stall-notice": "1s"},
     "proxy": {"workers": "2", "probe-after": "1s", "drain": "5s"},
+    "nfq": {"queues": "2", "probe-after": "1s"},
 }
 
 
@@ -210,7 +211,7 @@ class Worker:
         if self.way == "forward":
             return
         path = self.write_config(self.config_text()) if load_rules else "/run/smtpwitness-scenario.conf"
-        words = [PROGRAM, "proxy", "--config", path]
+        words = [PROGRAM, self.way, "--config", path]
         if self.scenario.witness.get("read", "stderr") == "stderr":
             words.append("--foreground")
         words = self.topology.inside("mid", words)
@@ -221,11 +222,14 @@ class Worker:
         def ready():
             if self.witness.poll() is not None:
                 raise Failure(f"the witness ended at start ({self.witness.returncode}): {' / '.join(self.lines.of('witness')[-3:])}")
+            if self.way == "nfq":
+                return any("nfq: ready" in line for line in self.witness_log())
             return self.topology.listening("mid", TPROXY_PORT)
 
         self.wait("the witness listens", ready, 15)
         if load_rules:
-            self.command(self.topology.inside("mid", [RULES, "proxy", "load", "--in-interface", "to-rc", "--port", "25"]))
+            queues = ["--queues", "2"] if self.way == "nfq" else []
+            self.command(self.topology.inside("mid", [RULES, self.way, "load", "--in-interface", "to-rc", "--port", "25"] + queues))
 
     def witness_log(self):
         return self.lines.of("syslog" if self.scenario.witness.get("read") == "syslog" else "witness")

@@ -52,6 +52,7 @@ static const struct landing landings[] = {
     {NFQ, "fail-open", "no", AT(nfq.fail_open), 0},
     {NFQ, "watchdog", "4s", AT(nfq.watchdog_us), MS(4000)},
     {NFQ, "probe", "no", AT(nfq.probe), 0},
+    {NFQ, "probe-after", "6s", AT(nfq.probe_after_us), MS(6000)},
     {LOGS, "facility", "local3", AT(log.facility), LOG_LOCAL3},
     {LOGS, "level", "notice", AT(log.level), LOG_NOTICE},
     {LOGS, "format", "json", AT(log.format), SETTINGS_LOG_JSON},

@@ -32,6 +32,7 @@ static const struct fixed_key fixed_keys[] = {
     {"[nfq]\nfail-open = no\n", "nfq.fail-open needs a restart; keeping yes"},
     {"[nfq]\nwatchdog = 4s\n", "nfq.watchdog needs a restart; keeping 3s"},
     {"[nfq]\nprobe = no\n", "nfq.probe needs a restart; keeping yes"},
+    {"[nfq]\nprobe-after = 6s\n", "nfq.probe-after needs a restart; keeping 5s"},
     {"[log]\njson-file = /a\n", "log.json-file needs a restart; keeping it empty"},
     {"[process]\nuser = mail\n", "process.user needs a restart; keeping nobody"},
     {"[process]\npid-file = /a\n", "process.pid-file needs a restart; keeping it empty"},

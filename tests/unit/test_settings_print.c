@@ -57,7 +57,7 @@ static void test_round_trip_of_everything_changed(void **state)
         "outgoing-mark = 4278190079\nconnect-timeout = 10ms\nprobe = no\nprobe-after = 61s\ntap = no\ndrain "
         "= 0\n"
         "[nfq]\nfirst-queue = 0\nqueues = 16\nmax-flows = 256\nqueue-length = 64\nreceive-buffer = 1M\n"
-        "fail-open = no\nwatchdog = 1500ms\nprobe = no\n"
+        "fail-open = no\nwatchdog = 1500ms\nprobe = no\nprobe-after = 7s\n"
         "[log]\nfacility = local7\nlevel = alert\nident = x\nformat = json\nverdicts = faults\nstalls = no\n"
         "json-file = \"/a b#c;d=[e]\\\\\"\nrate-limit = 0\npeaks-interval = 0\npeaks-sources = 1000\n"
         "[process]\nuser =\npid-file = /x=y\n"

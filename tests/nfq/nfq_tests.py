@@ -1,0 +1,587 @@
+"""Claims about the packet hook, each proved between real sockets. `run.sh` makes the namespaces."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "proxy"))
+
+from lab import ADDRESS, CLIENT, FIREWALL, ROUTER, SERVER, connect, inside, listen, rule, run, text_of, until  # noqa: E402
+
+PROGRAM = os.environ["PROGRAM"]
+RULES = os.path.join(HERE, "..", "..", "rules", "smtpwitness-rules")
+RESULTS = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def claim(good, text, detail=""):
+    RESULTS["passed" if good else "failed"] += 1
+    print(("ok - " if good else "not ok - ") + text + ("" if good else f" ({detail})"), flush=True)
+
+
+def rules(*words, check=True):
+    return subprocess.run(["ip", "netns", "exec", ROUTER, RULES, "nfq", *words], check=check, capture_output=True, text=True)
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+class Witness:
+    """One running supervisor with its child; its lines as dictionaries."""
+
+    def __init__(self, settings="", **nfq):
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".conf")
+        self.config.write("[log]\nrate-limit = 0\n[timeouts]\nstall-notice = 1s\n[nfq]\n")
+        self.config.write("".join(f"{key.replace('_', '-')} = {value}\n" for key, value in nfq.items()) + settings)
+        self.config.flush()
+        os.chmod(self.config.name, 0o644)  # a reload is done by the user nobody
+        self.records, self.messages = [], []
+        self.process = subprocess.Popen(["ip", "netns", "exec", ROUTER, PROGRAM, "nfq", "--config", self.config.name,
+                                         "--foreground", "--format=json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.threads = [threading.Thread(target=self._read_records, daemon=True),
+                        threading.Thread(target=self._read_messages, daemon=True)]
+        for thread in self.threads:
+            thread.start()
+        if not self.says("nfq: ready", 15):
+            raise RuntimeError("the witness did not start: " + "".join(self.messages))
+
+    def _read_records(self):
+        for line in self.process.stdout:
+            self.records.append(json.loads(line))
+
+    def _read_messages(self):
+        for line in self.process.stderr:
+            if not re.match(r"smtpwitness: (verdict|stall|refusal) ", line):
+                self.messages.append(line)
+
+    def says(self, text, seconds=10, count=1):
+        return until(lambda: sum(text in line for line in list(self.messages)) >= count, seconds)
+
+    def child(self):
+        # `ip netns exec` becomes the program, so its child is the supervisor's
+        children = children_of(self.process.pid)
+        return children[0] if children else None
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise RuntimeError("the witness did not stop") from None
+        for thread in self.threads:
+            thread.join(5)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self.config.close()
+        if self.process.returncode != 0:
+            raise RuntimeError(f"the witness ended with {self.process.returncode}: " + "".join(self.messages[-40:]))
+
+    def statistics(self):
+        before = sum("statistics:" in line for line in self.messages)
+        self.process.send_signal(signal.SIGUSR1)
+        self.says("statistics:", 5, before + 1)
+        line = [line for line in self.messages if "statistics:" in line][-1]
+        return {key: int(value) for key, value in re.findall(r"([a-z-]+)=(\d+)", line)}
+
+    def of(self, client, kind="verdict", seconds=12):
+        name = client if isinstance(client, str) else text_of(client)
+        found = []
+        until(lambda: found.extend(record for record in list(self.records)
+                                   if record.get("event") == kind and record["client"] == name) or found, seconds)
+        return found[-1] if found else {}
+
+
+class Server(threading.Thread):
+    """A plain SMTP server for one connection after another; keeps the digest of each body."""
+
+    def __init__(self, version, plan=None):
+        super().__init__(daemon=True)
+        self.listener, self.plan = listen(version), plan or {}
+        self.digests, self.sockets = [], []
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            self.sockets.append(peer)
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer):
+        peer.settimeout(60)
+        stream = peer.makefile("rwb")
+        try:
+            self.dialogue(stream)
+        except (OSError, ValueError):
+            pass
+        finally:
+            try:
+                stream.close()
+            except OSError:
+                pass
+            peer.close()
+
+    def say(self, stream, text):
+        stream.write(text + b"\r\n")
+        stream.flush()
+
+    def dialogue(self, stream):
+        if self.plan.get("mute") == "greeting":
+            time.sleep(30)
+            return
+        self.say(stream, b"220 server.test ESMTP")
+        while True:
+            line = stream.readline()
+            if not line:
+                return
+            verb = line[:4].upper()
+            if self.plan.get("mute", "").encode() == verb:
+                time.sleep(30)
+                return
+            if verb == b"DATA":
+                self.say(stream, b"354 go ahead")
+                digest = hashlib.sha256()
+                patience = self.plan.get("patience")
+                if patience:
+                    self.sockets[-1].settimeout(patience)
+                try:
+                    while (line := stream.readline()) != b".\r\n":
+                        if not line:
+                            return
+                        digest.update(line)
+                except TimeoutError:
+                    self.sockets[-1].sendall(b"421 4.4.2 server.test Error: timeout exceeded\r\n")
+                    return
+                self.digests.append(digest.hexdigest())
+                self.say(stream, b"250 2.0.0 Ok: queued as 1")
+            elif verb == b"QUIT":
+                self.say(stream, b"221 2.0.0 Bye")
+                return
+            else:
+                self.say(stream, b"250 2.1.0 Ok")
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # or the accept() in the thread keeps it open
+        self.listener.close()
+        self.join(5)
+
+
+class Talker:
+    """A client that speaks line by line."""
+
+    def __init__(self, version, timeout=20):
+        self.socket = connect(version, timeout)
+        self.stream = self.socket.makefile("rb")
+        self.read()
+
+    def read(self):
+        return self.stream.readline()
+
+    def ask(self, text):
+        self.socket.sendall(text + b"\r\n")
+        return self.read()
+
+    def to_data(self):
+        for text in (b"EHLO client.test", b"MAIL FROM:<a@client.test>", b"RCPT TO:<b@server.test>", b"DATA"):
+            answer = self.ask(text)
+        return answer
+
+    def quit(self):
+        answer = self.ask(b"QUIT")
+        self.close()
+        return answer
+
+    def close(self):
+        self.stream.close()  # it holds the socket open
+        self.socket.close()
+
+
+def body_of(octets, seed=1):
+    chance = random.Random(seed)
+    lines = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz .", k=70)).lstrip(b".") + b"\r\n" for _ in range(64)]
+    return b"".join(lines[chance.randrange(64)] for _ in range(octets // 70))
+
+
+def saved(namespace):
+    texts = []
+    for tool in ("iptables-save", "ip6tables-save"):
+        done = subprocess.run(["ip", "netns", "exec", namespace, tool], check=True, capture_output=True, text=True)
+        texts.append(re.sub(r"\[\d+:\d+\]", "", "".join(line for line in done.stdout.splitlines(True) if line[0] != "#")))
+    return texts
+
+
+# ---- claims ----
+
+def test_rules():
+    rules("unload")
+    run(ROUTER, "iptables", "-t", "mangle", "-A", "FORWARD", "-p", "udp", "--dport", "53", "-j", "MARK", "--set-mark", "7")
+    before = saved(ROUTER)
+    rules("load", "--queues", "4", "--in-interface", "r0", "--exempt", "192.0.2.0/24", "--exempt", "2001:db8::/32")
+    once = saved(ROUTER)
+    rules("load", "--queues", "4", "--in-interface", "r0", "--exempt", "192.0.2.0/24", "--exempt", "2001:db8::/32")
+    claim(saved(ROUTER) == once, "rules: loading twice is loading once")
+    claim(all("--queue-bypass" in line for text in once for line in text.splitlines() if "NFQUEUE" in line) and
+          sum(text.count("-j NFQUEUE") for text in once) == 32, "rules: every queue can be bypassed, IPv4 and IPv6", once)
+    claim(not any("MARK" in line and "SMTPWITNESS" in line for text in once for line in text.splitlines()), "rules: no mark is touched")
+    rules("load", "--family", "4")
+    claim("SMTPWITNESS" in saved(ROUTER)[0] and saved(ROUTER)[1] == before[1], "rules: another family's rules go away")
+    found = rules("check", check=False)
+    claim("nobody holds queue 2525" in found.stdout and found.returncode == 0, "rules: check says that nobody holds the queue", found.stdout)
+    rules("unload")
+    claim(saved(ROUTER) == before, "rules: unload leaves everything as it was", saved(ROUTER))
+    refused = rules("load", "--queues", "3", check=False)
+    claim(refused.returncode == 2 and "give 1, 2, 4, 8 or 16" in refused.stderr, "rules: three queues are refused", refused.stderr)
+    refused = rules("load", "--zone", "3", check=False)
+    claim(refused.returncode == 2 and "belongs to proxy" in refused.stderr, "rules: the proxy's options are refused", refused.stderr)
+    with rule(ROUTER, 4, "FORWARD", "-p", "udp", "-j", "NFQUEUE", "--queue-num", "2525"):
+        refused = rules("load", check=False)
+        claim(refused.returncode == 1 and "another rule sends packets to queue 2525" in refused.stderr,
+              "rules: a queue of somebody else is left alone", refused.stderr)
+    claim(saved(ROUTER)[0].count("SMTPWITNESS") == 0, "rules: a refused load changes nothing")
+    run(ROUTER, "iptables", "-t", "mangle", "-F", "FORWARD")
+    rules("load")
+
+
+def test_mail():
+    body = body_of(8_000_000)
+    for queues in (1, 4):
+        rules("load", "--queues", str(queues))
+        with Witness(queues=queues) as witness:
+            for version in (4, 6):
+                server = Server(version)
+                talkers = [Talker(version) for _ in range(6)]
+                answers = [talker.to_data() for talker in talkers]
+                claim(answers == [b"354 go ahead\r\n"] * 6, f"mail v{version}, {queues} queues: six dialogues pass", answers)
+                for talker in talkers[:2]:
+                    talker.socket.sendall(body + b".\r\n")
+                    talker.read()
+                for talker in talkers[2:]:
+                    talker.ask(b"short\r\n.")
+                for talker in talkers:
+                    talker.quit()
+                claim(server.digests[:2] == [hashlib.sha256(body).hexdigest()] * 2,
+                      f"mail v{version}, {queues} queues: 8 MB come through octet for octet")
+                verdicts = [witness.of(talker.socket) for talker in talkers]
+                claim(all(v.get("fault") == "none" and v.get("cause") == "clean" and v.get("confidence") == "certain" for v in verdicts),
+                      f"mail v{version}, {queues} queues: six clean verdicts", verdicts)
+                claim(verdicts[0].get("bytes-client", 0) > len(body), f"mail v{version}, {queues} queues: octets are counted", verdicts[0])
+                server.close()
+            numbers = witness.statistics()
+            claim(numbers["dropped"] == 0 and numbers["refused-verdicts"] == 0 and numbers["damaged-messages"] == 0,
+                  f"mail, {queues} queues: nothing is dropped, every verdict is taken", numbers)
+            claim(numbers["octets"] / numbers["packets"] > 3000, f"mail, {queues} queues: large packets come whole (GSO)", numbers)
+    rules("load")
+
+
+def test_client_silent():
+    for version in (4, 6):
+        with Witness() as witness:
+            server = Server(version, {"patience": 7})
+            talker = Talker(version)
+            talker.to_data()
+            answer = talker.read()
+            claim(answer.startswith(b"421 4.4.2"), f"silent client v{version}: the server's 421 arrives", answer)
+            claim(talker.stream.read() == b"", f"silent client v{version}: and its end")
+            talker.close()
+            verdict = witness.of(talker.socket)
+            wanted = {"fault": "client", "cause": "data-start-stall", "phase": "body", "owed-by": "client"}
+            claim(wanted.items() <= verdict.items(), f"silent client v{version}: the client, after 354", verdict)
+            claim(verdict.get("probe") == "answered" and verdict.get("confidence") == "certain",
+                  f"silent client v{version}: it answered a probe, so it is certain", verdict)
+            numbers = witness.statistics()
+            claim(numbers["probes"] == 1 and numbers["probes-answered"] == 1 and numbers["dropped"] == 1,
+                  f"silent client v{version}: one probe, and its answer goes no further", numbers)
+            server.close()
+
+
+def test_server_silent():
+    for version in (4, 6):
+        with Witness() as witness:
+            server = Server(version, {"mute": "MAIL"})
+            talker = Talker(version)
+            talker.ask(b"EHLO client.test")
+            talker.socket.sendall(b"MAIL FROM:<a@client.test>\r\n")
+            stall = witness.of(talker.socket, "stall")
+            claim(stall.get("owed-by") == "server" and stall.get("phase") == "mail" and stall.get("fault") == "server",
+                  f"silent server v{version}: a stall line while it lasts", stall)
+            time.sleep(6)
+            talker.close()
+            witness.stop()  # the server never answers the client's FIN
+            verdict = witness.of(talker.socket)
+            claim(verdict.get("fault") in ("client", "server") and "network" not in json.dumps([verdict.get("fault"), verdict.get("also")])
+                  and verdict.get("probe") == "answered", f"silent server v{version}: an application, not the network", verdict)
+            server.close()
+
+
+def test_connect():
+    with Witness() as witness:
+        names = {}
+        for version in (4, 6):
+            client = connect(version, timeout=3, wait=False)
+            try:
+                client.connect((ADDRESS[version]["sv"], 25))
+            except ConnectionRefusedError:
+                pass
+            verdict = witness.of(client)
+            claim(verdict.get("cause") == "port-closed" and verdict.get("fault") == "server", f"closed port v{version}", verdict)
+            tool = "icmp-admin-prohibited" if version == 4 else "icmp6-adm-prohibited"
+            with rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "REJECT", "--reject-with", tool):
+                client = connect(version, timeout=3, wait=False)
+                try:
+                    client.connect((ADDRESS[version]["sv"], 25))
+                except OSError:
+                    pass
+                verdict = witness.of(client, seconds=12)
+                claim(verdict.get("cause") == "admin-prohibited", f"prohibited by ICMP v{version}", verdict)
+            with rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "DROP"):
+                client = connect(version, timeout=4, wait=False)
+                try:
+                    client.connect((ADDRESS[version]["sv"], 25))
+                except TimeoutError:
+                    names[version] = client
+                client.close()  # before the rule goes: its kernel goes on trying
+        witness.stop()  # nobody says that it is over: without an answer a SYN is waited for until the last repetition
+        for version, client in names.items():
+            verdict = witness.of(client)
+            claim(verdict.get("cause") == "connect-unanswered" and "server-network" in [verdict.get("fault"), *verdict.get("also", [])],
+                  f"dropped SYN v{version}: nobody answered", verdict)
+        claim(len(names) == 2, "dropped SYN: both were tried")
+
+
+def test_forged_reset():
+    for version in (4, 6):
+        with Witness() as witness:
+            server = Server(version)
+            talker = Talker(version)
+            talker.ask(b"EHLO client.test")
+            with rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--dport", "25", "--tcp-flags", "PSH", "PSH",
+                      "-j", "REJECT", "--reject-with", "tcp-reset"):
+                try:
+                    talker.ask(b"MAIL FROM:<a@client.test>")
+                except ConnectionResetError:
+                    pass
+            verdict = witness.of(talker.socket)
+            claim(verdict.get("fault") == "middlebox" and verdict.get("cause") == "reset-injected", f"forged reset v{version}", verdict)
+            server.close()
+
+
+def slow_body(talker, body, began, seconds):
+    """Sends in slices so that it takes about `seconds`; sets `began` with the first."""
+    slices = 40
+    size = len(body) // slices + 1
+    for index in range(slices):
+        talker.socket.sendall(body[index * size:(index + 1) * size])
+        began.set()
+        time.sleep(seconds / slices)
+
+
+def interrupted(witness, version, strike, name, seconds=4.0):
+    """A mail in whose middle `strike(child)` happens; how long the whole took."""
+    server = Server(version)
+    body = body_of(4_000_000)
+    talker = Talker(version, timeout=60)
+    talker.to_data()
+    began = threading.Event()
+    sender = threading.Thread(target=slow_body, args=(talker, body, began, seconds))
+    start = time.monotonic()
+    sender.start()
+    began.wait()
+    child = witness.child()
+    strike(child)
+    sender.join()
+    answer = talker.ask(b".")
+    took = time.monotonic() - start
+    talker.quit()
+    claim(answer.startswith(b"250") and server.digests == [hashlib.sha256(body).hexdigest()],
+          f"{name} v{version}: the mail comes through octet for octet", answer)
+    server.close()
+    return talker, took, child
+
+
+def test_killed():
+    for version in (4, 6):
+        with Witness() as witness:
+            talker, took, child = interrupted(witness, version, lambda pid: os.kill(pid, signal.SIGKILL), "killed")
+            claim(took < 6, f"killed v{version}: without delay", took)
+            claim(witness.says("started again: the process before was ended by signal 9"), f"killed v{version}: started again, and said so",
+                  witness.messages)
+            claim(witness.child() not in (None, child), f"killed v{version}: another process")
+            verdict = witness.of(talker.socket)
+            claim(verdict.get("fault") in ("none", "unknown") and "midstream" in verdict.get("notes", []),
+                  f"killed v{version}: the session is picked up, and nobody is blamed", verdict)
+
+
+def test_stopped():
+    for version in (4, 6):
+        with Witness() as witness:
+            talker, took, child = interrupted(witness, version, lambda pid: os.kill(pid, signal.SIGSTOP), "hung", 1.0)
+            claim(took < 6.5, f"hung v{version}: mail goes on within the watchdog's time", took)
+            claim(took > 2, f"hung v{version}: it had stood still, so the test means something", took)
+            claim(witness.says("gave no sign of life for 3000 ms and was killed"), f"hung v{version}: said so", witness.messages)
+            verdict = witness.of(talker.socket)
+            claim(verdict.get("fault") in ("none", "unknown"), f"hung v{version}: nobody is blamed", verdict)
+
+
+def test_overflow():
+    for fail_open in ("yes", "no"):
+        with Witness(queue_length=64, fail_open=fail_open, receive_buffer="256k") as witness:
+            def strike(pid):
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(1.5)
+                os.kill(pid, signal.SIGCONT)
+
+            servers = Server(4)
+            others = [Talker(4, timeout=60) for _ in range(24)]
+            for other in others:
+                other.to_data()
+            pressers = [threading.Thread(target=slow_body, args=(other, body_of(400_000), threading.Event(), 2)) for other in others]
+            for presser in pressers:
+                presser.start()
+            strike(witness.child())
+            for presser in pressers:
+                presser.join()
+            answers = [other.ask(b".") for other in others]
+            claim(all(answer.startswith(b"250") for answer in answers), f"overflow, fail-open {fail_open}: all mail arrives", answers)
+            for other in others:
+                other.quit()
+            verdicts = [witness.of(other.socket) for other in others]
+            claim(all(v.get("fault") in ("none", "unknown", "witness") for v in verdicts), f"overflow, fail-open {fail_open}: nobody is blamed",
+                  [v for v in verdicts if v.get("fault") not in ("none", "unknown", "witness")][:2])
+            numbers = witness.statistics()
+            if fail_open == "no":
+                claim(numbers["queue-dropped"] + numbers["socket-dropped"] > 0, "overflow: the kernel's drops are counted", numbers)
+                claim(witness.says("sessions of that time are not judged", 5), "overflow: and said", witness.messages)
+            else:
+                claim(numbers["queue-dropped"] == 0, "overflow, fail-open yes: nothing is dropped", numbers)
+            servers.close()
+
+
+def test_midstream():
+    for version in (4, 6):
+        server = Server(version)
+        talker = Talker(version)
+        talker.ask(b"EHLO client.test")
+        with Witness() as witness:
+            talker.ask(b"MAIL FROM:<a@client.test>")
+            talker.ask(b"RCPT TO:<b@server.test>")
+            talker.ask(b"DATA")
+            talker.ask(b"hello\r\n.")
+            talker.quit()
+            verdict = witness.of(talker.socket)
+            claim(verdict.get("fault") == "none" and "midstream" in verdict.get("notes", []), f"midstream v{version}: picked up and said so", verdict)
+        server.close()
+
+
+def test_without_us():
+    for version in (4, 6):
+        server = Server(version)
+        talker = Talker(version)
+        talker.to_data()
+        claim(talker.ask(b"hello\r\n.").startswith(b"250"), f"nobody holds the queue v{version}: mail passes")
+        talker.quit()
+        server.close()
+
+
+def raw_segments(version, count):
+    """TCP headers that make no sense, to port 25: cut options, offsets beyond the packet, random octets."""
+    chance = random.Random(7)
+    source, target = ADDRESS[version]["cl"], ADDRESS[version]["sv"]
+    for number in range(count):
+        length = chance.randrange(20, 60)
+        segment = bytearray(chance.randbytes(length))
+        segment[0:4] = struct.pack("!HH", 40000 + number, 25)
+        segment[12] = chance.randrange(256)
+        yield source, target, bytes(segment)
+
+
+def test_garbage():
+    for version in (4, 6):
+        with inside(SERVER):
+            sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800 if version == 4 else 0x86DD))
+            sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sniffer.setblocking(False)
+        with Witness() as witness:
+            with inside(CLIENT):
+                raw = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_TCP)
+            wanted = set()
+            for _, target, segment in raw_segments(version, 500):
+                raw.sendto(segment, (target, 0))
+                wanted.add(segment)
+            time.sleep(1)
+            got = set()
+            header = 20 if version == 4 else 40
+            while True:
+                try:
+                    got.add(sniffer.recv(65536)[header:])
+                except BlockingIOError:
+                    break
+            numbers = witness.statistics()
+            claim(len(wanted & got) == 500, f"garbage v{version}: all of it goes on its way", len(wanted & got))
+            claim(numbers["malformed"] > 0 and numbers["dropped"] == 0, f"garbage v{version}: known as such, not dropped", numbers)
+            server = Server(version)
+            talker = Talker(version)
+            claim(talker.quit().startswith(b"221"), f"garbage v{version}: mail passes after it")
+            server.close()
+
+
+def test_signals():
+    with Witness() as witness:
+        witness.process.send_signal(signal.SIGHUP)
+        claim(witness.says("[log] is in force"), "signals: a reload is done and says what it covers", witness.messages)
+        child = witness.child()
+        with open(f"/proc/{child}/status", encoding="ascii") as file:
+            status = file.read()
+        claim(re.search(r"Uid:\s+65534", status) is not None and re.search(r"CapEff:\s+0000000000003000", status) is not None,
+              "signals: the process with the queues is nobody, with CAP_NET_ADMIN and CAP_NET_RAW alone", status)
+        second = subprocess.run(["ip", "netns", "exec", ROUTER, PROGRAM, "nfq", "--config", witness.config.name, "--foreground"],
+                                capture_output=True, text=True, timeout=20, check=False)
+        claim(second.returncode == 1 and "cannot take queue 2525" in second.stderr, "signals: a second one does not start", second.stderr)
+    claim(witness.process.returncode == 0, "signals: SIGTERM ends it orderly")
+    with Witness(settings="[limits]\nper-source = 1\nper-source-action = enforce\n") as witness:
+        claim(witness.says("refuses, holds and closes nothing"), "enforce: what is not done is said", witness.messages)
+    with Witness() as witness:
+        child = witness.child()
+        witness.process.kill()
+        witness.process.wait()
+        gone = until(lambda: not os.path.exists(f"/proc/{child}/status") or
+                     re.search(r"State:\s+Z", open(f"/proc/{child}/status", encoding="ascii").read()), 5)
+        claim(gone, "signals: without its supervisor the process with the queues ends, too")
+        witness.process.returncode = 0
+
+
+def main():
+    tests = {name[5:]: function for name, function in globals().items() if name.startswith("test_")}
+    for name in sys.argv[1:] or tests:
+        if name not in tests:
+            sys.exit(f"no test '{name}': {' '.join(tests)}")
+        rules("load")
+        try:
+            tests[name]()
+        except Exception as error:  # pylint: disable=broad-except
+            claim(False, name, repr(error))
+    print("{passed} passed, {failed} failed, {skipped} skipped".format(**RESULTS))
+    sys.exit(RESULTS["failed"] > 0)
+
+
+main()
