@@ -163,12 +163,12 @@ int main(int argc, char **argv)
     }
     if (argc == 3 && strcmp(argv[2], "--help") == 0) {
         print_command(command);
-        return command_finish_output();
+        return (int)command_finish_output();
     }
     if (!arguments_parse(&arguments, &command->form, argc - 2, argv + 2, &error)) {
         fprintf(stderr, COMMAND_PROGRAM ": %s: %s; see 'smtpwitness %s --help'\n", command->name, error.text,
                 command->name);
         return COMMAND_USAGE;
     }
-    return command->run(&arguments);
+    return (int)command->run(&arguments);
 }
