@@ -20,6 +20,7 @@ struct story {
     struct story_turn last[STORY_LAST]; /* a ring */
     struct story_turn open;             /* the turn that runs */
     uint64_t count;
+    enum side shut; /* the side whose window is closed: everything waits for it */
     bool running;
 };
 
@@ -52,13 +53,18 @@ static void story_turn_ends(struct story *story, uint64_t now_us)
     }
 }
 
+static uint8_t story_debtor(const struct story *story, const struct tracker_session *tracked)
+{
+    return (uint8_t)(story->shut != SIDE_NONE ? story->shut : tracked->session.dialogue.owed_by);
+}
+
 static void story_turn_begins(struct story *story, const struct tracker_session *tracked, uint64_t now_us)
 {
     const struct dialogue *dialogue = &tracked->session.dialogue;
     story->open = (struct story_turn){.at_us = now_us,
                                       .step = TRACKER_STEP_OCTETS,
                                       .phase = (uint8_t)dialogue->phase,
-                                      .owed_by = (uint8_t)dialogue->owed_by};
+                                      .owed_by = story_debtor(story, tracked)};
     story->running = true;
 }
 
@@ -73,7 +79,7 @@ void story_on_step(struct story *story, const struct tracker_session *tracked, e
     case TRACKER_STEP_CONNECTED:
     case TRACKER_STEP_OCTETS:
         if (!story->running || story->open.phase != (uint8_t)dialogue->phase ||
-            story->open.owed_by != (uint8_t)dialogue->owed_by) {
+            story->open.owed_by != story_debtor(story, tracked)) {
             story_turn_ends(story, now_us);
             story_turn_begins(story, tracked, now_us);
         }
@@ -81,10 +87,14 @@ void story_on_step(struct story *story, const struct tracker_session *tracked, e
     case TRACKER_STEP_ENDED:
         story_turn_ends(story, now_us);
         return;
-    case TRACKER_STEP_FIN:
-    case TRACKER_STEP_RESET:
     case TRACKER_STEP_WINDOW_CLOSED:
     case TRACKER_STEP_WINDOW_OPENED:
+        story_turn_ends(story, now_us);
+        story->shut = step == TRACKER_STEP_WINDOW_CLOSED ? side : SIDE_NONE;
+        story_turn_begins(story, tracked, now_us);
+        break;
+    case TRACKER_STEP_FIN:
+    case TRACKER_STEP_RESET:
     case TRACKER_STEP_REPEATED:
     case TRACKER_STEP_FREED:
     case TRACKER_STEP_GAP:
