@@ -35,7 +35,7 @@ UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check captures-check roots scenarios check check-fast \
+.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios check check-fast \
         demo bench bench-smoke generate install uninstall clean
 .SECONDARY:
 
@@ -98,6 +98,9 @@ proxy-check: $(BIN)        ## the relay by itself, in network namespaces (root)
 captures-check: $(BIN)     ## capture files through replay: built, damaged, in every envelope
 	@tests/captures/run $(BIN)
 
+nfq-check: $(BIN)          ## the packet hook by itself, in network namespaces (root)
+	@tests/nfq/run.sh
+
 roots:                     ## the small Debian roots the scenarios start mail servers from (root)
 	@tests/mta/make_roots.sh
 
@@ -108,7 +111,7 @@ check-fast:                ## unit tests and lint: before every commit
 	@tests/lib/check.sh unit lint
 
 check:                     ## everything; what CI runs (root)
-	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check captures-check scenarios
+	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check nfq-check captures-check scenarios
 
 demo: $(BIN)               ## see it work: a router, two mail servers, a fault, its verdict (root)
 	@tests/demo/demo.sh

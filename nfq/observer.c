@@ -24,8 +24,7 @@ struct observer {
     int wake_fd;
     pthread_t thread;
     bool running;
-    const struct packet *packet; /* the one the tracker looks at now */
-    uint64_t overruns;           /* of the queue, as last seen */
+    uint64_t overruns; /* of the queue, as last seen */
     uint64_t records, unjudged;
     atomic_bool stop;
     atomic_ullong beats;
@@ -85,22 +84,12 @@ static void on_dropped(void *context, struct tracker_session *tracked)
 static void on_step(void *context, struct tracker_session *tracked, enum tracker_step step, enum side side,
                     uint64_t now_us)
 {
-    struct observer *observer = context;
-    bool from_packet = step == TRACKER_STEP_OCTETS || step == TRACKER_STEP_CONNECTED;
+    const struct observer *observer = context;
 
+    (void)side;
     (void)now_us;
-    if (!observer->probes)
-        return;
-    if (step == TRACKER_STEP_OPENED)
+    if (step == TRACKER_STEP_OPENED && observer->probes)
         tracked->story = calloc(1, sizeof(struct prober_memory)); /* without memory: not probed */
-    if (from_packet && side != SIDE_NONE && tracked->story != NULL && observer->packet != NULL) {
-        struct address sender;
-
-        /* Octets that had waited for their turn are told of together with a packet of the other side. */
-        flow_entry_address(tracked->entry, side, &sender);
-        if (address_equal(&sender, &observer->packet->source))
-            prober_note(tracked->story, side, observer->packet);
-    }
 }
 
 static void on_want(void *context, struct tracker_session *tracked, uint32_t wants, uint64_t now_us)
@@ -126,7 +115,7 @@ static enum queue_verdict judge(void *context, const struct queue_packet *queued
     const struct tracker_session *tracked = NULL;
     struct prober_view before = {0};
     struct packet packet;
-    bool parsed = observer->probes &&
+    bool parsed = observer->prober.busy_count > 0 &&
                   packet_parse(&packet, queued->octets, queued->captured, queued->wire_length) == PACKET_OK &&
                   packet.kind == PACKET_TCP;
 
@@ -134,10 +123,8 @@ static enum queue_verdict judge(void *context, const struct queue_packet *queued
         tracked = slot->tracked;
         before = prober_look(slot);
     }
-    observer->packet = parsed ? &packet : NULL;
     tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length,
                       clock_monotonic_us(), clock_unix_ms());
-    observer->packet = NULL;
     if (slot != NULL && slot->tracked == tracked &&
         prober_swallows(&observer->prober, slot, &before, &packet))
         verdict = QUEUE_DROP;

@@ -10,30 +10,11 @@ void prober_init(struct prober *prober, const struct injector *injector)
     prober->injector = injector;
 }
 
-void prober_note(struct prober_memory *memory, enum side side, const struct packet *packet)
-{
-    size_t own = side_index(side), other = side_index(side_other(side));
-
-    if (!(packet->options & PACKET_HAS_TIMESTAMP))
-        return;
-    if (!memory->has[own] || sequence_before(memory->timestamp[own], packet->timestamp_value)) {
-        memory->timestamp[own] = packet->timestamp_value;
-        memory->has[own] = true;
-    }
-    if (!(packet->flags & PACKET_ACK)) /* without it the echo means nothing (RFC 7323 section 3.2) */
-        return;
-    if (!memory->has[other] || sequence_before(memory->timestamp[other], packet->timestamp_echo)) {
-        memory->timestamp[other] = packet->timestamp_echo;
-        memory->has[other] = true;
-    }
-}
-
 bool prober_segment(const struct tracker_session *tracked, enum side side, struct segment *segment)
 {
     const struct flow *flow = &tracked->entry->flow;
     const struct flow_side *silent = &flow->sides[side_index(side)];
     const struct flow_side *other = &flow->sides[side_index(side_other(side))];
-    const struct prober_memory *memory = tracked->story;
     bool scaled = (silent->flags & FLOW_SIDE_SCALES) && (other->flags & FLOW_SIDE_SCALES);
     uint32_t window = other->window >> (scaled ? other->scale : 0);
 
@@ -49,10 +30,11 @@ bool prober_segment(const struct tracker_session *tracked, enum side side, struc
     segment->window = window > UINT16_MAX ? UINT16_MAX : (uint16_t)window;
     segment->flags = PACKET_ACK;
     segment->ttl = other->ttl_high > 1 ? (uint8_t)(other->ttl_high - 1) : 64; /* as if it were forwarded */
-    if (memory != NULL && memory->has[0] && memory->has[1]) {
+    if ((silent->flags & FLOW_SIDE_TIMESTAMPS) && (other->flags & FLOW_SIDE_TIMESTAMPS)) {
         segment->has_timestamps = true;
-        segment->timestamp_value = memory->timestamp[side_index(side_other(side))];
-        segment->timestamp_echo = memory->timestamp[side_index(side)];
+        segment->timestamp_value =
+            other->timestamp; /* an older one would be dropped without an answer (PAWS) */
+        segment->timestamp_echo = silent->timestamp;
     }
     return true;
 }

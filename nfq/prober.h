@@ -22,11 +22,9 @@
 #define PROBER_TRIES       4 /* three unanswered ones are evidence (the tracker's count), one for the road */
 #define PROBER_INTERVAL_US 1000000
 
-/* What a session's timestamps were, by side; kept as its story. */
+/* Kept as a session's story. */
 struct prober_memory {
-    bool has[SIDE_PAIR];
-    uint32_t timestamp[SIDE_PAIR]; /* the latest value each side is known to have sent */
-    uint32_t slot;                 /* + 1; 0 = not being probed */
+    uint32_t slot; /* + 1; 0 = not being probed */
 };
 
 struct prober_slot {
@@ -46,9 +44,6 @@ struct prober {
 };
 
 void prober_init(struct prober *prober, const struct injector *injector);
-
-/* A packet of `side` with timestamps passed. */
-void prober_note(struct prober_memory *memory, enum side side, const struct packet *packet);
 
 void prober_start(struct prober *prober, struct tracker_session *tracked, enum side side, uint64_t now_us);
 void prober_forget(struct prober *prober, struct tracker_session *tracked);

@@ -485,6 +485,11 @@ static void flow_note_sender(struct flow_side *own, struct flow_side *other, con
     if (packet->ttl > own->ttl_high) {
         own->ttl_high = packet->ttl;
     }
+    if ((packet->options & PACKET_HAS_TIMESTAMP) &&
+        (!(own->flags & FLOW_SIDE_TIMESTAMPS) || !sequence_before(packet->timestamp_value, own->timestamp))) {
+        own->timestamp = packet->timestamp_value;
+        own->flags |= FLOW_SIDE_TIMESTAMPS;
+    }
     other->unanswered = 0;
 }
 

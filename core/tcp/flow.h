@@ -67,6 +67,7 @@ enum flow_side_flag {
     FLOW_SIDE_SYN_REPEATED = 1u << 20,
     FLOW_SIDE_SYN_REPEATED_LATE =
         1u << 21, /* SYN-ACK again although the client's acknowledgement had passed here */
+    FLOW_SIDE_TIMESTAMPS = 1u << 22,
 };
 
 struct flow_piece;
@@ -87,6 +88,7 @@ struct flow_side {
     uint32_t highest;          /* end of the highest segment seen */
     uint32_t shown;            /* highest sequence number it has shown, segments or not */
     uint32_t acked;            /* acknowledged by the other side */
+    uint32_t timestamp;        /* the latest it has sent, with FLOW_SIDE_TIMESTAMPS (RFC 7323) */
     uint32_t window;           /* its last advertised window, scaled where known */
     uint32_t window_most;      /* the largest since the handshake */
     uint32_t kept_octets;

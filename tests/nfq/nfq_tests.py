@@ -330,7 +330,7 @@ def test_server_silent():
             witness.stop()  # the server never answers the client's FIN
             verdict = witness.of(talker.socket)
             claim(verdict.get("fault") in ("client", "server") and "network" not in json.dumps([verdict.get("fault"), verdict.get("also")])
-                  and verdict.get("probe") == "answered", f"silent server v{version}: an application, not the network", verdict)
+                  and verdict.get("probe") == "server:answered", f"silent server v{version}: an application, not the network", verdict)
             server.close()
 
 

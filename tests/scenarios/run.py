@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """run.py - runs scenarios: real mail through five network namespaces, and what the witness says about it.
 
-    tests/scenarios/run.py [--way proxy|forward] [-j N] [-v] [--keep] [FILE|DIRECTORY ...]
+    tests/scenarios/run.py [--way proxy|nfq|forward] [-j N] [-v] [--keep] [FILE|DIRECTORY ...]
 
 Without files: all of tests/scenarios. Without --way: each way the scenario names. Needs root. See README.md."""
 
@@ -109,6 +109,8 @@ class Job:
 def why_skipped(scenario, way, options):
     if way not in scenario.ways:
         return f"not for way {way}"
+    if way == "nfq" and any("enforce" in values.values() for values in scenario.witness.values() if isinstance(values, dict)):
+        return "the packet hook only reports, and this is about what is enforced"
     if os.geteuid() != 0:
         return "needs root"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
