@@ -221,8 +221,7 @@ uint32_t leg_outstanding(const struct leg *leg)
     return (uint32_t)octets;
 }
 
-bool leg_sample(const struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint64_t start_us,
-                uint64_t now_us)
+bool leg_sample(struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint64_t start_us, uint64_t now_us)
 {
     struct tcp_info info;
     struct leg_info_context context = {.fin_sent = leg->finished,
@@ -234,6 +233,8 @@ bool leg_sample(const struct leg *leg, struct leg_evidence *evidence, bool ipv6,
     if (!take_info(leg, &info, &context.info_octets))
         return false;
     context.outstanding = leg_outstanding(leg);
+    context.progressed = leg->acked_octets != (uint32_t)info.tcpi_bytes_acked;
+    leg->acked_octets = (uint32_t)info.tcpi_bytes_acked;
     leg_info_apply(evidence, &info, &context);
     return true;
 }

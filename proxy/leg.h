@@ -29,6 +29,7 @@ enum leg_keepalive {
 struct leg {
     struct pending *pending; /* octets for this side that it did not take yet */
     int fd;                  /* -1 = closed */
+    uint32_t acked_octets;   /* tcpi_bytes_acked, as last sampled */
     uint32_t wrote_ms;       /* last write to it, counted from the session's start; 0 = never */
     int16_t error;           /* what the kernel ended it with; 0 = nothing yet */
     uint8_t keepalive;       /* enum leg_keepalive */
@@ -66,7 +67,7 @@ bool leg_is_dead(const struct leg *leg);
 /* Smoothed round trip, 0 = unknown. */
 uint32_t leg_rtt_us(const struct leg *leg);
 /* Brings `evidence` up to date; false when the descriptor tells nothing any more. `start_us`: of the session. */
-bool leg_sample(const struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint64_t start_us,
+bool leg_sample(struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint64_t start_us,
                 uint64_t now_us);
 /* Octets the peer has not acknowledged, our FIN as one. */
 uint32_t leg_outstanding(const struct leg *leg);

@@ -9,6 +9,7 @@
 #define STATE_ESTABLISHED 1u /* Linux include/net/tcp_states.h */
 #define STATE_SYN_SENT    2u
 #define STATE_SYN_RECV    3u
+#define STATE_CLOSE       7u
 
 #define HAS_FIELD(context, field)                                                                            \
     ((context)->info_octets >= offsetof(struct tcp_info, field) + sizeof(((struct tcp_info *)0)->field))
@@ -28,17 +29,33 @@ static void set_flag(struct leg_evidence *evidence, enum leg_flag flag, bool on)
         evidence->flags &= ~(uint32_t)flag;
 }
 
-/* Since when our oldest octet has been waiting for its acknowledgement. While octets flow the last ACK bounds it;
- * after a pause only our own last write does. */
+/* How long the repeats of the oldest octet have lasted at the least: each timeout was twice the one before it, and the
+ * one that runs now has not passed (RFC 6298 5.5). */
+static uint64_t repeated_for(const struct tcp_info *info)
+{
+    const uint32_t doublings = info->tcpi_backoff < 31 ? info->tcpi_backoff : 31;
+
+    return info->tcpi_retransmits > 0 ? info->tcpi_rto - (info->tcpi_rto >> doublings) : 0;
+}
+
+/* Since when our oldest octet has been waiting for its acknowledgement, at the least. While octets flow the last ACK
+ * bounds it, after a pause our own last write does. Once it is repeated an ACK without progress bounds nothing: what the
+ * other side repeats carries one too; but the oldest octet is no younger than the last write, nor than its repeats. */
 static uint64_t unacked_since(const struct leg_evidence *before, const struct tcp_info *info,
                               const struct leg_info_context *context)
 {
     const uint64_t ack_age_us = (uint64_t)info->tcpi_last_ack_recv * 1000u;
     const uint64_t acked_us = context->now_us > ack_age_us ? context->now_us - ack_age_us : 0;
+    const uint64_t repeated_us = repeated_for(info);
     uint64_t since_us = acked_us > context->wrote_us ? acked_us : context->wrote_us;
 
-    if (before->unacked_since_us != 0 && before->unacked_since_us < since_us &&
-        acked_us <= before->unacked_since_us)
+    if (info->tcpi_retransmits > 0) {
+        const uint64_t first_us =
+            context->now_us > repeated_us ? context->now_us - repeated_us : context->now_us;
+
+        since_us = context->wrote_us != 0 && context->wrote_us < first_us ? context->wrote_us : first_us;
+    }
+    if (!context->progressed && before->unacked_since_us != 0 && before->unacked_since_us < since_us)
         since_us = before->unacked_since_us;
     return since_us != 0 ? since_us : context->now_us;
 }
@@ -69,6 +86,11 @@ void leg_info_apply(struct leg_evidence *evidence, const struct tcp_info *info,
     evidence->unsent_octets = unsent < outstanding ? unsent : outstanding;
     evidence->unacked_octets = outstanding - evidence->unsent_octets;
     evidence->unacked_since_us = evidence->unacked_octets > 0 ? unacked_since(evidence, info, context) : 0;
+
+    /* What we sent after the ICMP error arrived, and no probe is without its answer: the way is open again. */
+    if (info->tcpi_state != STATE_CLOSE && info->tcpi_probes == 0 && info->tcpi_retransmits == 0 &&
+        (evidence->unacked_octets == 0 || context->progressed))
+        evidence->flags &= ~(uint32_t)LEG_UNREACHABLE;
 
     evidence->rtt_us = info->tcpi_rtt;
     if (info->tcpi_min_rtt != 0 && info->tcpi_min_rtt != UINT32_MAX)

@@ -18,6 +18,7 @@ struct leg_info_context {
     uint32_t outstanding; /* SIOCOUTQ: octets not acknowledged, sent or not, and our FIN as one */
     bool fin_sent;        /* we sent our FIN */
     bool ipv6;
+    bool progressed;   /* octets were acknowledged since it was last asked */
     uint64_t wrote_us; /* when we last wrote to the leg; 0 = never */
     uint64_t now_us;
 };

@@ -14,8 +14,10 @@
 #include "proxy/relay_internal.h"
 
 #define RESET_LOOK_US WHEEL_TICK_US /* how often the survivor's outstanding octets are looked at */
-#define WRITE_TRIES   8u
-#define REPLY_OCTETS  512u /* our own 421, beyond the limit of what is kept of a peer */
+#define LOOK_AFTER_US                                                                                        \
+    1000000u /* a pause before a write after which it is asked whether all is acknowledged */
+#define WRITE_TRIES  8u
+#define REPLY_OCTETS 512u /* our own 421, beyond the limit of what is kept of a peer */
 
 /* The lowest bit of a relay's address names the leg in epoll's data. */
 _Static_assert(_Alignof(struct relay) >= 2, "the lowest bit of a relay's address must be free");
@@ -314,6 +316,17 @@ static void note_written(struct relay *relay, struct leg *leg, uint64_t now_us)
     leg->wrote_ms = since_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)since_ms;
 }
 
+/* After this write nobody can tell any more since when what was written before it has been waiting for its
+ * acknowledgement: a last reply that is lost would look as if it had been sent just now. */
+static void look_before_writing(struct relay *relay, enum side side, uint64_t now_us)
+{
+    const struct leg *leg = relay_leg(relay, side);
+
+    if (leg->wrote_ms != 0 && now_us >= relay->opened_us + leg->wrote_ms * UINT64_C(1000) + LOOK_AFTER_US &&
+        leg_outstanding(leg) > 0)
+        relay_sample(relay, side, now_us);
+}
+
 /* The first reason counts. A reset behind a FIN is EPIPE to Linux (net/ipv4/tcp_input.c tcp_reset). */
 static void set_error(struct leg *leg, int error)
 {
@@ -337,6 +350,7 @@ static ssize_t write_some(struct relay *relay, enum side side, const uint8_t *oc
     struct leg *leg = relay_leg(relay, side);
     ssize_t written = -1;
 
+    look_before_writing(relay, side, now_us);
     /* A notice is handed out once, then the write goes through; another one may have come meanwhile. */
     for (unsigned tries = 0; tries < WRITE_TRIES; tries++) {
         struct icmp_error icmp;
@@ -406,6 +420,8 @@ static void leg_ended(struct relay *relay, enum side side, uint64_t now_us)
     leg->readable = false;
     if (!relay_leg(relay, side_other(side))->ended)
         relay_sample_both(relay, now_us);
+    else /* the server's last reply may never have arrived: only its client's leg tells */
+        relay_sample(relay, SIDE_CLIENT, now_us);
     session_on_end(&relay->session, side == SIDE_CLIENT ? SESSION_END_CLIENT_FIN : SESSION_END_SERVER_FIN,
                    now_us);
     if (side == SIDE_SERVER)

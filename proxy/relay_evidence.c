@@ -83,7 +83,7 @@ static void ask_tap_for_icmp(struct relay *relay, enum side side, struct leg_evi
 
 static bool sample_into(struct relay *relay, enum side side, struct leg_evidence *evidence, uint64_t now_us)
 {
-    const struct leg *leg = relay_leg(relay, side);
+    struct leg *leg = relay_leg(relay, side);
 
     *evidence = evidence_of(relay, side);
     if (!leg_sample(leg, evidence, !address_is_ipv4(&relay->session.client), relay->opened_us, now_us))
@@ -183,13 +183,35 @@ void relay_note_end(struct relay *relay, enum side side, uint64_t now_us)
 
 /* ---- probing ---- */
 
+static void end_probe(struct relay *relay, enum side side, uint64_t now_us)
+{
+    struct leg *leg = relay_leg(relay, side);
+    struct tap_flow flow;
+
+    if (leg->keepalive != LEG_KEEPALIVE_PROBING)
+        return;
+    leg_probe_end(leg);
+    flow_of(relay, side, &flow);
+    tap_unwatch(relay->host->tap, &flow, now_us);
+}
+
+/* The silence for which it began has ended (the session forgot its probe): an answer now says nothing of the next. */
+static void end_stale_probe(struct relay *relay, enum side side, uint64_t now_us)
+{
+    if (evidence_of(relay, side).probe == PROBE_NONE)
+        end_probe(relay, side, now_us);
+}
+
 void relay_suspect(struct relay *relay, enum side side, uint64_t now_us)
 {
     struct leg *leg = relay_leg(relay, side);
     struct leg_evidence evidence;
 
+    end_stale_probe(relay, side, now_us);
     if (!sample_into(relay, side, &evidence, now_us))
         return;
+    evidence.flags &= ~(uint32_t)LEG_TAPPED; /* said of an earlier silence */
+    evidence.revealed_octets = 0;
     if (relay->state == RELAY_OPEN && relay_settings(relay)->probe && leg->error == 0) {
         if (evidence.flags & LEG_WINDOW_ZERO) {
             /* The kernel probes a closed window by itself (R4). */
@@ -211,18 +233,6 @@ void relay_suspect(struct relay *relay, enum side side, uint64_t now_us)
     session_set_evidence(&relay->session, side, &evidence, now_us);
 }
 
-static void end_probe(struct relay *relay, enum side side, uint64_t now_us)
-{
-    struct leg *leg = relay_leg(relay, side);
-    struct tap_flow flow;
-
-    if (leg->keepalive != LEG_KEEPALIVE_PROBING)
-        return;
-    leg_probe_end(leg);
-    flow_of(relay, side, &flow);
-    tap_unwatch(relay->host->tap, &flow, now_us);
-}
-
 void relay_end_probes(struct relay *relay, uint64_t now_us)
 {
     end_probe(relay, SIDE_CLIENT, now_us);
@@ -233,9 +243,11 @@ void relay_end_probes(struct relay *relay, uint64_t now_us)
 static void check_probe(struct relay *relay, enum side side, uint64_t now_us)
 {
     struct leg *leg = relay_leg(relay, side);
-    const enum probe_result result = leg_probe_result(leg, relay->probe_since_us, now_us);
+    enum probe_result result;
     struct leg_evidence evidence;
 
+    end_stale_probe(relay, side, now_us);
+    result = leg_probe_result(leg, relay->probe_since_us, now_us);
     if (leg->keepalive != LEG_KEEPALIVE_PROBING || !sample_into(relay, side, &evidence, now_us))
         return;
     if (result == PROBE_ANSWERED) {

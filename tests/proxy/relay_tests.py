@@ -566,6 +566,43 @@ def to_body(client, server):
         client.recv(100)
 
 
+def test_lost_acceptance():
+    """The 250 to a mail never reaches the client: whatever is written behind it, the verdict still says so."""
+    lost = ("INPUT", "-p", "tcp", "--sport", "25", "-j", "DROP")
+    octets_lost = (*lost[:-2], "--tcp-flags", "PSH", "PSH", *lost[-2:])
+    for version in (4, 6):
+        with Witness() as witness, listen(version) as listener:
+            client, server, _ = pair(listener, version)
+            to_body(client, server)
+            client.sendall(b"x\r\n.\r\n")
+            server.recv(100)
+            with rule(CLIENT, version, *lost):
+                server.sendall(b"250 taken\r\n")
+                time.sleep(3)
+                server.sendall(b"421 idle for too long\r\n")
+                server.close()
+                time.sleep(1)
+                reset(client)
+            record = witness.verdict_of(client)
+            claim(record.get("duplicate") == "yes" and record.get("fault") == "client-network",
+                  f"v{version}: a lost 250, and a 421 behind it",
+                  f"{record.get('duplicate')} {record.get('fault')} {record.get('cause')}")
+            client, server, _ = pair(listener, version)
+            to_body(client, server)
+            with rule(CLIENT, version, *octets_lost):
+                client.sendall(b"x\r\n.\r\nQUIT\r\n")
+                server.recv(100)
+                server.sendall(b"250 taken\r\n221 bye\r\n")
+                server.close()
+                time.sleep(3)
+                client.close()
+                time.sleep(0.5)
+            record = witness.verdict_of(client)
+            claim(record.get("duplicate") == "yes" and record.get("fault") == "client-network",
+                  f"v{version}: a lost 250 behind which both sides closed in order",
+                  f"{record.get('duplicate')} {record.get('fault')} {record.get('cause')}")
+
+
 def test_black_hole():
     """Full-size segments vanish and no ICMP comes: a path MTU black hole, not a server that is slow."""
     for version in (4, 6):

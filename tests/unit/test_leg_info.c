@@ -89,6 +89,80 @@ static void a_dead_network_is_not_a_closed_window(void **state)
     }
 }
 
+/* A reply is lost, and 421 is written behind it just now: the repeats tell that the oldest octet is older. */
+static void repeats_tell_the_age(void **state)
+{
+    struct tcp_info info = healthy();
+    struct leg_info_context context = context_of(30);
+    struct leg_evidence evidence;
+
+    (void)state;
+    info.tcpi_unacked = 2;
+    info.tcpi_retransmits = info.tcpi_backoff = 4;
+    info.tcpi_total_retrans = 4;
+    info.tcpi_rto = 3200000; /* 200, 400, 800, 1600 ms have passed */
+    info.tcpi_last_ack_recv = 60000;
+    context.wrote_us = NOW_US;
+    evidence = applied(&info, &context);
+    assert_true(evidence.unacked_since_us == NOW_US - 3000000);
+    /* ACKs that carry no progress come with what the other side repeats. */
+    info.tcpi_last_ack_recv = 0;
+    context.wrote_us = NOW_US - 4 * SECOND;
+    assert_true(applied(&info, &context).unacked_since_us == NOW_US - 4 * SECOND);
+    context.wrote_us = NOW_US;
+    /* One that was already known to be older stays. */
+    memset(&evidence, 0, sizeof evidence);
+    evidence.unacked_since_us = NOW_US - 5 * SECOND;
+    leg_info_apply(&evidence, &info, &context);
+    assert_true(evidence.unacked_since_us == NOW_US - 5 * SECOND);
+    context.progressed = true; /* those octets were acknowledged, these are others */
+    leg_info_apply(&evidence, &info, &context);
+    assert_true(evidence.unacked_since_us == NOW_US - 3000000);
+    /* Without a repeat nothing is known but the last write. */
+    info.tcpi_retransmits = info.tcpi_backoff = 0;
+    assert_true(applied(&info, &context).unacked_since_us == NOW_US);
+}
+
+static void unreachable_until_it_is_reached(void **state)
+{
+    struct tcp_info info = healthy();
+    struct leg_info_context context = context_of(11);
+    struct leg_evidence evidence;
+
+    (void)state;
+    memset(&evidence, 0, sizeof evidence);
+    evidence.flags = LEG_UNREACHABLE;
+    info.tcpi_unacked = 1;
+    info.tcpi_last_ack_recv = 60000;
+    leg_info_apply(&evidence, &info, &context); /* the ICMP error came before the first repeat */
+    assert_true((evidence.flags & LEG_UNREACHABLE) != 0);
+    info.tcpi_retransmits = info.tcpi_backoff = 2;
+    leg_info_apply(&evidence, &info, &context);
+    assert_true((evidence.flags & LEG_UNREACHABLE) != 0);
+    /* All acknowledged: the way is open again. But not while a probe has no answer, nor of a dead socket. */
+    info.tcpi_retransmits = info.tcpi_backoff = 0;
+    info.tcpi_unacked = 0;
+    info.tcpi_last_ack_recv = 10;
+    context.outstanding = 0;
+    info.tcpi_probes = 1;
+    leg_info_apply(&evidence, &info, &context);
+    assert_true((evidence.flags & LEG_UNREACHABLE) != 0);
+    info.tcpi_probes = 0;
+    info.tcpi_state = 7;
+    leg_info_apply(&evidence, &info, &context);
+    assert_true((evidence.flags & LEG_UNREACHABLE) != 0);
+    info.tcpi_state = 1;
+    leg_info_apply(&evidence, &info, &context);
+    assert_true((evidence.flags & LEG_UNREACHABLE) == 0);
+    /* Some acknowledged, and more written behind it. */
+    evidence.flags = LEG_UNREACHABLE;
+    context.progressed = true;
+    context.outstanding = 11;
+    info.tcpi_unacked = 1;
+    leg_info_apply(&evidence, &info, &context);
+    assert_true((evidence.flags & LEG_UNREACHABLE) == 0);
+}
+
 static void our_fin_is_no_octet(void **state)
 {
     struct tcp_info info = healthy();
@@ -204,6 +278,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_healthy_leg_says_nothing),
         cmocka_unit_test(a_dead_network_is_not_a_closed_window),
+        cmocka_unit_test(repeats_tell_the_age),
+        cmocka_unit_test(unreachable_until_it_is_reached),
         cmocka_unit_test(our_fin_is_no_octet),
         cmocka_unit_test(a_closed_window),
         cmocka_unit_test(only_full_segments_are_lost),

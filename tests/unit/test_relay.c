@@ -471,6 +471,28 @@ static void turned_away(void **state)
     assert_int_equal(records[0].verdict.fault, FAULT_WITNESS);
 }
 
+/* A probe belongs to one silence: when the side has spoken, its answer says nothing of the silence after that. */
+static void a_probe_ends_with_its_silence(void **state)
+{
+    const struct leg *leg;
+    char octets[10];
+
+    (void)state;
+    proxy_settings()->probe_after_us = 20000;
+    open_session();
+    leg = &bench->host.first->legs[1];
+    for (unsigned tries = 0; tries < 200 && leg->keepalive != LEG_KEEPALIVE_PROBING; tries++)
+        turn(1);
+    assert_int_equal(leg->keepalive, LEG_KEEPALIVE_PROBING); /* the greeting is late */
+    assert_int_equal(bench->host.first->session.legs[1].probe, PROBE_SENT);
+    assert_int_equal(write(bench->server_fd, "220 x\r\n", 7), 7);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 7);
+    for (unsigned tries = 0; tries < 1000 && leg->keepalive == LEG_KEEPALIVE_PROBING; tries++)
+        turn(1);
+    assert_int_equal(leg->keepalive, LEG_KEEPALIVE_NEVER);
+    assert_int_equal(bench->host.first->session.legs[1].probe, PROBE_NONE);
+}
+
 static void stopping_ends_all(void **state)
 {
     char octets[10];
@@ -500,6 +522,7 @@ int main(void)
         CASE(over_a_limit),
         CASE(held_until_there_is_a_place),
         CASE(turned_away),
+        CASE(a_probe_ends_with_its_silence),
         CASE(stopping_ends_all),
     };
 
