@@ -34,11 +34,11 @@ void peaks_format(const struct limiter_peak *peak, uint8_t ipv6_source_prefix, u
     snprintf(logfmt, PEAKS_LINE_OCTETS,
              "peaks source=%s server=%s peak=%u concurrent=%u opened=%u interval-s=%llu", source, server,
              peak->peak, peak->concurrent, peak->opened, interval_s);
-    snprintf(
-        json, PEAKS_LINE_OCTETS,
-        "{\"event\":\"peaks\",\"source\":\"%s\",\"server\":\"%s\",\"peak\":%u,\"concurrent\":%u,\"opened\":%u,"
-        "\"interval-s\":%llu}",
-        source, server, peak->peak, peak->concurrent, peak->opened, interval_s);
+    snprintf(json, PEAKS_LINE_OCTETS,
+             "{\"event\":\"peaks\",\"source\":\"%s\",\"server\":\"%s\",\"peak\":%u,\"concurrent\":%u,"
+             "\"opened\":%u,"
+             "\"interval-s\":%llu}",
+             source, server, peak->peak, peak->concurrent, peak->opened, interval_s);
 }
 
 void peaks_log(struct log *log, struct limiter *limiter, uint32_t count, uint8_t ipv6_source_prefix,
