@@ -34,8 +34,76 @@ static bool send_message(struct packet_queue *queue, const char *text, size_t le
     return sent != -1;
 }
 
-/* Sends a request and waits for its acknowledgement: 0 or an errno. Packets that come meanwhile (there are none before
- * the copy mode is set, which is the last request but for flags) stay for later: the kernel answers on the spot. */
+static void flush(struct packet_queue *queue)
+{
+    _Alignas(8) char text[QUEUE_MESSAGE_OCTETS];
+
+    if (!queue->accept_due)
+        return;
+    queue->accept_due = false;
+    queue->stats.batches++;
+    if (!send_message(queue, text, queue_message_accept_up_to(text, queue->number, queue->accept_id)))
+        queue->stats.refused_verdicts++;
+}
+
+static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict)
+{
+    _Alignas(8) char text[QUEUE_MESSAGE_OCTETS];
+
+    if (verdict == QUEUE_ACCEPT) {
+        queue->accept_due = true;
+        queue->accept_id = id;
+        queue->stats.accepted++;
+        return;
+    }
+    flush(queue); /* before it: a batch would take this one along */
+    queue->stats.dropped++;
+    if (!send_message(queue, text, queue_message_verdict(text, queue->number, id, QUEUE_DROP, NULL)))
+        queue->stats.refused_verdicts++;
+}
+
+static void take_datagram(struct packet_queue *queue, const uint8_t *octets, size_t length,
+                          enum queue_verdict (*judge)(void *context, const struct queue_packet *packet),
+                          void *context)
+{
+    struct queue_packet packet;
+    int error = 0;
+
+    for (;;) {
+        switch (queue_message_next(&octets, &length, &packet, &error)) {
+        case QUEUE_MESSAGE_PACKET:
+            queue->stats.packets++;
+            queue->stats.octets += packet.wire_length;
+            if (packet.octets == NULL) {
+                queue->stats.empty++;
+                answer(queue, packet.id, QUEUE_ACCEPT);
+            } else {
+                answer(queue, packet.id, judge(context, &packet));
+            }
+            break;
+        case QUEUE_MESSAGE_ERROR: /* to a verdict: the packet is gone already, or the queue is */
+            queue->stats.refused_verdicts++;
+            break;
+        case QUEUE_MESSAGE_OTHER:
+            break;
+        case QUEUE_MESSAGE_DAMAGED:
+            queue->stats.damaged++;
+            break;
+        case QUEUE_MESSAGE_END:
+            return;
+        }
+    }
+}
+
+/* What comes before we are ready is not looked at. */
+static enum queue_verdict accept_unseen(void *context, const struct queue_packet *packet)
+{
+    (void)context;
+    (void)packet;
+    return QUEUE_ACCEPT;
+}
+
+/* Sends a request and waits for its acknowledgement: 0 or an errno. Packets that come meanwhile get their verdict. */
 static int request(struct packet_queue *queue, const char *text, size_t length)
 {
     struct pollfd ready = {.fd = queue->fd, .events = POLLIN};
@@ -51,11 +119,13 @@ static int request(struct packet_queue *queue, const char *text, size_t length)
         if (got == -1)
             return errno;
         if ((size_t)got >= sizeof *header + sizeof(struct nlmsgerr) && header->nlmsg_type == NLMSG_ERROR) {
-            struct nlmsgerr answer;
+            struct nlmsgerr reply;
 
-            memcpy(&answer, queue->buffers[0] + sizeof *header, sizeof answer);
-            return answer.error < 0 ? -answer.error : 0;
+            memcpy(&reply, queue->buffers[0] + sizeof *header, sizeof reply);
+            return reply.error < 0 ? -reply.error : 0;
         }
+        take_datagram(queue, queue->buffers[0], (size_t)got, accept_unseen, NULL);
+        flush(queue);
     }
     return ETIMEDOUT;
 }
@@ -80,14 +150,15 @@ static void explain_bind(int number, struct settings_error *error)
                               : "; does this kernel have nfnetlink_queue?");
 }
 
-/* The queue itself and the copy of packets are needed; everything else is asked for by itself, so that a kernel that
+/* The queue itself and the copy of packets are needed; both in one message, for a queue that is bound and copies
+ * nothing drops every packet (nfqnl_enqueue_packet). Everything else is asked for by itself, so that a kernel that
  * refuses one of them gives us the others. */
 static bool configure(struct packet_queue *queue, const struct packet_queue_options *options,
                       struct packet_queue_granted *granted, struct settings_error *error)
 {
-    char text[QUEUE_MESSAGE_OCTETS];
+    _Alignas(8) char text[QUEUE_MESSAGE_OCTETS];
 
-    errno = request(queue, text, queue_message_bind(text, queue->number));
+    errno = request(queue, text, queue_message_bind(text, queue->number, PACKET_QUEUE_COPY_RANGE));
     if (errno != 0) {
         explain_bind(queue->number, error);
         return false;
@@ -98,12 +169,6 @@ static bool configure(struct packet_queue *queue, const struct packet_queue_opti
     granted->fail_open =
         options->fail_open &&
         request(queue, text, queue_message_flag(text, queue->number, NFQA_CFG_F_FAIL_OPEN)) == 0;
-    errno = request(queue, text, queue_message_copy(text, queue->number, PACKET_QUEUE_COPY_RANGE));
-    if (errno != 0) {
-        snprintf(error->text, sizeof error->text, "nfq: queue %u: the kernel does not copy packets: %s",
-                 (unsigned)queue->number, strerror(errno));
-        return false;
-    }
     return true;
 }
 
@@ -150,67 +215,6 @@ void packet_queue_close(struct packet_queue *queue)
 int packet_queue_descriptor(const struct packet_queue *queue)
 {
     return queue->fd;
-}
-
-static void flush(struct packet_queue *queue)
-{
-    char text[QUEUE_MESSAGE_OCTETS];
-
-    if (!queue->accept_due)
-        return;
-    queue->accept_due = false;
-    queue->stats.batches++;
-    if (!send_message(queue, text, queue_message_accept_up_to(text, queue->number, queue->accept_id)))
-        queue->stats.refused_verdicts++;
-}
-
-static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict)
-{
-    char text[QUEUE_MESSAGE_OCTETS];
-
-    if (verdict == QUEUE_ACCEPT) {
-        queue->accept_due = true;
-        queue->accept_id = id;
-        queue->stats.accepted++;
-        return;
-    }
-    flush(queue); /* before it: a batch would take this one along */
-    queue->stats.dropped++;
-    if (!send_message(queue, text, queue_message_verdict(text, queue->number, id, QUEUE_DROP, NULL)))
-        queue->stats.refused_verdicts++;
-}
-
-static void take_datagram(struct packet_queue *queue, const uint8_t *octets, size_t length,
-                          enum queue_verdict (*judge)(void *context, const struct queue_packet *packet),
-                          void *context)
-{
-    struct queue_packet packet;
-    int error = 0;
-
-    for (;;) {
-        switch (queue_message_next(&octets, &length, &packet, &error)) {
-        case QUEUE_MESSAGE_PACKET:
-            queue->stats.packets++;
-            queue->stats.octets += packet.wire_length;
-            if (packet.octets == NULL) {
-                queue->stats.empty++;
-                answer(queue, packet.id, QUEUE_ACCEPT);
-            } else {
-                answer(queue, packet.id, judge(context, &packet));
-            }
-            break;
-        case QUEUE_MESSAGE_ERROR: /* to a verdict: the packet is gone already, or the queue is */
-            queue->stats.refused_verdicts++;
-            break;
-        case QUEUE_MESSAGE_OTHER:
-            break;
-        case QUEUE_MESSAGE_DAMAGED:
-            queue->stats.damaged++;
-            break;
-        case QUEUE_MESSAGE_END:
-            return;
-        }
-    }
 }
 
 bool packet_queue_read(struct packet_queue *queue,

@@ -133,18 +133,11 @@ static struct nlmsghdr *begin_request(char text[QUEUE_MESSAGE_OCTETS], uint16_t 
     return header;
 }
 
-size_t queue_message_bind(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue)
+size_t queue_message_bind(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t range)
 {
     struct nlmsghdr *header = begin_request(text, queue);
 
     nfq_nlmsg_cfg_put_cmd(header, 0 /* AF_UNSPEC */, NFQNL_CFG_CMD_BIND);
-    return header->nlmsg_len;
-}
-
-size_t queue_message_copy(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t range)
-{
-    struct nlmsghdr *header = begin_request(text, queue);
-
     nfq_nlmsg_cfg_put_params(header, NFQNL_COPY_PACKET, (int)range);
     return header->nlmsg_len;
 }

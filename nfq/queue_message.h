@@ -41,15 +41,14 @@ enum queue_verdict {
 enum queue_message_result queue_message_next(const uint8_t **octets, size_t *length,
                                              struct queue_packet *packet, int *error) MUST_CHECK;
 
-/* Each writes one message and returns its length. `mark` is set when mark_mask is not 0 by the caller's own
- * reckoning: NULL leaves the packet's mark alone. */
+/* Each writes one message and returns its length. A NULL `mark` leaves the packet's mark alone. */
 size_t queue_message_verdict(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t id,
                              enum queue_verdict verdict, const uint32_t *mark);
 /* For every packet of the queue up to and including `id` that has no verdict yet. */
 size_t queue_message_accept_up_to(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t id);
 
-size_t queue_message_bind(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue);
-size_t queue_message_copy(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t range);
+/* Takes the queue and has `range` octets of each packet copied to us. */
+size_t queue_message_bind(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t range);
 size_t queue_message_length(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t packets);
 size_t queue_message_flag(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t flag);
 

@@ -239,10 +239,9 @@ int supervisor_run(const struct supervisor_options *options)
         return EXIT_BROKEN;
     supervisor.watch_interval_us = notify_watchdog_interval_us();
     for (;;) {
-        int status;
-
         if (start_child(&supervisor) == 0) {
-            status = attend_child(&supervisor);
+            int status = attend_child(&supervisor);
+
             ever_ready = ever_ready || supervisor.ready;
             code = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_BROKEN;
         }
