@@ -105,13 +105,15 @@ roots:                     ## the small Debian roots the scenarios start mail se
 	@tests/mta/make_roots.sh
 
 scenarios: $(BIN) roots    ## whole sessions with real mail servers, in network namespaces (root)
+	@tests/scenarios/test_expectations.py
 	@tests/scenarios/run.py --way proxy tests/scenarios
 
 check-fast:                ## unit tests and lint: before every commit
 	@tests/lib/check.sh unit lint
 
 check:                     ## everything; what CI runs (root)
-	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check nfq-check captures-check scenarios
+	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check nfq-check captures-check \
+	    bench-smoke scenarios
 
 demo: $(BIN)               ## see it work: a router, two mail servers, a fault, its verdict (root)
 	@tests/demo/demo.sh
