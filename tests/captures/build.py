@@ -580,6 +580,49 @@ def _(s):
     s.ack(s.client)
 
 
+@built("s45-mtu-with-icmp", "none", "clean", "ICMP says that the segments are too big, smaller ones get through")
+def _(s):
+    big = big_segments_lost(s)
+    s.capture.wait(0.001)
+    if s.version == 4:
+        s.icmp(ROUTER, 3, 4, big[0][0], mtu=1400)
+    else:
+        s.icmp(ROUTER6, 2, 0, big[0][0], mtu=1400)
+    data = b"".join(payload for _, payload in big)
+    for at in range(0, len(data), 1300):
+        s.capture.wait(0.001)
+        s.again(s.client, (big[0][0] + at, data[at:at + 1300]))
+    s.capture.wait(0.02)
+    s.server.acked = s.client.seq
+    s.ack(s.server)
+    s.says(s.server, "250 2.0.0 Ok: queued\r\n")
+    s.quit()
+
+
+@built("unreachable-midway", "server-network", "unreachable", "the server's host goes away in mid-session, a router says so")
+def _(s):
+    s.hello()
+    lost = s.says(s.client, "MAIL FROM:<a@client.test>\r\n", ack=False)
+    for wait in (0.2, 0.4, 0.8, 1.6, 3.2):
+        s.capture.wait(wait)
+        s.again(s.client, lost)
+        s.icmp(ROUTER if s.version == 4 else ROUTER6, 3 if s.version == 4 else 1, 1 if s.version == 4 else 3, lost[0])
+    s.capture.wait(5)
+    s.rst(s.client)
+
+
+@built("s58-state-expired", "middlebox", "state-expired", "after ten minutes of idleness nothing gets through any more")
+def _(s):
+    s.mail()
+    s.capture.wait(600)
+    lost = s.says(s.client, "MAIL FROM:<a@client.test>\r\n", ack=False)
+    for wait in (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8):
+        s.capture.wait(wait)
+        s.again(s.client, lost)
+    s.capture.wait(10)
+    s.fin(s.client)
+
+
 def zero_window(s, rounds):
     s.data()
     for i in range(4):
