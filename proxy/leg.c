@@ -232,7 +232,10 @@ bool leg_sample(struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint6
 
     if (!take_info(leg, &info, &context.info_octets))
         return false;
-    context.outstanding = leg_outstanding(leg);
+    /* No segment is in flight and none waits: the queue is empty. A dead socket has thrown its segments away, and still
+     * knows how many octets were not acknowledged. */
+    if (info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0 || info.tcpi_state == STATE_CLOSE)
+        context.outstanding = leg_outstanding(leg);
     context.progressed = leg->acked_octets != (uint32_t)info.tcpi_bytes_acked;
     leg->acked_octets = (uint32_t)info.tcpi_bytes_acked;
     leg_info_apply(evidence, &info, &context);

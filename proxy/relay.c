@@ -13,11 +13,11 @@
 #include "daemon/clock.h"
 #include "proxy/relay_internal.h"
 
-#define RESET_LOOK_US WHEEL_TICK_US /* how often the survivor's outstanding octets are looked at */
-#define LOOK_AFTER_US                                                                                        \
-    1000000u /* a pause before a write after which it is asked whether all is acknowledged */
-#define WRITE_TRIES  8u
-#define REPLY_OCTETS 512u /* our own 421, beyond the limit of what is kept of a peer */
+#define RESET_LOOK_US   WHEEL_TICK_US /* how often the survivor's outstanding octets are looked at */
+#define LOOK_AFTER_US   1000000u      /* after such a pause a write first asks whether all is acknowledged */
+#define SYN_REPEATED_US 200000u /* TCP_RTO_MIN: after that a SYN may have been repeated (RFC 6298 2.1) */
+#define WRITE_TRIES     8u
+#define REPLY_OCTETS    512u /* our own 421, beyond the limit of what is kept of a peer */
 
 /* The lowest bit of a relay's address names the leg in epoll's data. */
 _Static_assert(_Alignof(struct relay) >= 2, "the lowest bit of a relay's address must be free");
@@ -280,9 +280,15 @@ void relay_dial(struct relay *relay, uint64_t now_us)
 
 static void connected(struct relay *relay, uint64_t now_us)
 {
+    const uint64_t dialled_us = relay->state_due_us - relay_settings(relay)->connect_timeout_us;
+    const uint64_t took_us = now_us > dialled_us ? now_us - dialled_us : 0;
+
+    /* How long the handshake took is its round trip, unless a SYN may have been repeated. */
+    session_set_rtt(&relay->session, SIDE_SERVER,
+                    took_us < SYN_REPEATED_US ? (uint32_t)took_us
+                                              : leg_rtt_us(relay_leg(relay, SIDE_SERVER)));
     relay->state = RELAY_OPEN;
     relay->state_due_us = now_us + RELAY_QUIET_US;
-    session_set_rtt(&relay->session, SIDE_SERVER, leg_rtt_us(relay_leg(relay, SIDE_SERVER)));
     session_on_connected(&relay->session, now_us);
 }
 
@@ -411,6 +417,19 @@ static void flush(struct relay *relay, enum side side, uint64_t now_us)
         set_paused(relay, side_other(side), false, now_us);
 }
 
+/* Both sides have ended: did the client get the last reply? Only its leg tells. What was in doubt before is looked at
+ * again. */
+static bool last_reply_in_doubt(const struct relay *relay)
+{
+    const struct leg *client = &relay->legs[side_index(SIDE_CLIENT)];
+    const struct leg_evidence *known = relay->session.legs;
+
+    if (known != NULL)
+        known += side_index(SIDE_CLIENT);
+    return (known != NULL && known->unacked_octets > 0 && known->retrans_count > 0) ||
+           leg_outstanding(client) > (client->finished ? 1u : 0u);
+}
+
 /* The side's FIN. The other leg gets it when it has everything before it. */
 static void leg_ended(struct relay *relay, enum side side, uint64_t now_us)
 {
@@ -420,7 +439,7 @@ static void leg_ended(struct relay *relay, enum side side, uint64_t now_us)
     leg->readable = false;
     if (!relay_leg(relay, side_other(side))->ended)
         relay_sample_both(relay, now_us);
-    else /* the server's last reply may never have arrived: only its client's leg tells */
+    else if (last_reply_in_doubt(relay))
         relay_sample(relay, SIDE_CLIENT, now_us);
     session_on_end(&relay->session, side == SIDE_CLIENT ? SESSION_END_CLIENT_FIN : SESSION_END_SERVER_FIN,
                    now_us);
@@ -560,10 +579,18 @@ static void serve_wants(struct relay *relay, uint64_t now_us)
 
 static void pass_fins(struct relay *relay)
 {
-    for (size_t index = 0; index < SIDE_PAIR; index++) {
-        struct leg *leg = &relay->legs[index];
+    struct leg *legs = relay->legs;
 
-        if (relay->legs[1 - index].ended && leg->pending == NULL && leg->error == 0)
+    if (legs[0].ended && legs[1].ended && legs[0].pending == NULL && legs[1].pending == NULL &&
+        legs[0].error == 0 && legs[1].error == 0) {
+        legs[0].finished = legs[1].finished =
+            true; /* closing them, which comes next, sends what FIN is missing */
+        return;
+    }
+    for (size_t index = 0; index < SIDE_PAIR; index++) {
+        struct leg *leg = &legs[index];
+
+        if (legs[1 - index].ended && leg->pending == NULL && leg->error == 0)
             leg_send_fin(leg);
     }
 }
@@ -708,7 +735,7 @@ static void relay_event(struct relay *relay, enum side side, uint32_t events, ui
         return;
     }
     if (relay->state == RELAY_CONNECTING && side == SIDE_SERVER) {
-        const int error = leg_take_error(leg);
+        const int error = (events & (EPOLLERR | EPOLLHUP)) != 0 ? leg_take_error(leg) : 0;
 
         if (error != 0 && error != ECONNRESET) {
             connect_failed(relay, error, now_us);

@@ -601,6 +601,17 @@ def test_lost_acceptance():
             claim(record.get("duplicate") == "yes" and record.get("fault") == "client-network",
                   f"v{version}: a lost 250 behind which both sides closed in order",
                   f"{record.get('duplicate')} {record.get('fault')} {record.get('cause')}")
+            client, server, _ = pair(listener, version)
+            to_body(client, server)
+            client.sendall(b"x\r\n.\r\n")
+            server.recv(100)
+            with rule(CLIENT, version, *octets_lost):
+                server.sendall(b"250 taken\r\n")
+                time.sleep(3)
+                reset(client)
+            record = witness.verdict_of(client)
+            claim(record.get("duplicate") == "yes" and record.get("fault") == "client-network",
+                  f"v{version}: a lost 250, and the client resets", f"{record.get('duplicate')} {record.get('fault')} {record.get('cause')}")
 
 
 def test_black_hole():
