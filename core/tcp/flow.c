@@ -376,10 +376,11 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
 static void side_take_late(struct flow_side *own, const struct packet *packet, uint64_t now_us)
 {
     uint64_t open_us = own->hole_us != 0 ? now_us - own->hole_us : 0;
-    uint16_t behind = (uint16_t)(own->ip_id - packet->ip_id);
-    bool sent_earlier =
-        packet->has_ip_id && packet->ip_id != 0 && own->ip_id != 0 && behind > 0 && behind < REORDERED_IDS;
-    if (open_us < FLOW_REORDERED_US || sent_earlier) {
+    bool counted = packet->has_ip_id && packet->ip_id != 0 && own->ip_id != 0;
+    uint16_t behind = (uint16_t)(own->ip_id - packet->ip_id), ahead = (uint16_t)(packet->ip_id - own->ip_id);
+    bool sent_earlier = counted && behind > 0 && behind < REORDERED_IDS;
+    bool sent_later = counted && ahead > 0 && ahead < REORDERED_IDS;
+    if (sent_earlier || (open_us < FLOW_REORDERED_US && !sent_later)) {
         own->flags |= FLOW_SIDE_REORDERED;
         return;
     }

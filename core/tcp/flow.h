@@ -9,8 +9,8 @@
  *          in the network. A hole that nobody acknowledged is waited for without end.
  * Split:   (Jaiswal et al., "Measurement and classification of out-of-sequence packets", 2003) a repetition of what was
  *          seen here was lost after us, or its acknowledgement was; a late segment that fills a hole was lost before
- *          us, unless it comes too soon for a repetition: then it was only reordered. The same packet seen twice is
- *          the capture's or the network's doing.
+ *          us, unless its IP ID shows that it was sent earlier, or, where IDs tell nothing, it comes too soon for a
+ *          repetition: then it was only reordered. The same packet twice is the capture's or the network's doing.
  *
  * Owns:    pieces out of order: FLOW_PIECES ranges per direction, FLOW_KEPT_OCTETS octets of them, and in all flows
  *          together what the caller's budget allows. What cannot be kept is passed over (skipped) when its turn comes.

@@ -189,11 +189,19 @@ static void test_reordered(void **state)
 {
     (void)state;
     open_flow();
+    struct packet late = make(PACKET_ACK, 100, 500, 10);
+    late.ip_id = 0; /* no ID to tell the order by */
     client(PACKET_ACK, 110, 500, 10);
     wait_ms(1); /* too soon for a repetition */
-    client(PACKET_ACK, 100, 500, 10);
+    feed(SIDE_CLIENT, late);
     assert_int_equal(of(SIDE_CLIENT)->repeated_before, 0);
     assert_true(of(SIDE_CLIENT)->flags & FLOW_SIDE_REORDERED);
+    open_flow();
+    client(PACKET_ACK, 110, 500, 10);
+    wait_ms(1); /* soon, but sent later: a repetition on a short path */
+    client(PACKET_ACK, 100, 500, 10);
+    assert_int_equal(of(SIDE_CLIENT)->repeated_before, 1);
+    assert_false(of(SIDE_CLIENT)->flags & FLOW_SIDE_REORDERED);
     open_flow();
     struct packet first = make(PACKET_ACK, 100, 500, 10); /* sent earlier: its IP ID says so */
     client(PACKET_ACK, 110, 500, 10);
