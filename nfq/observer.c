@@ -85,11 +85,21 @@ static void on_step(void *context, struct tracker_session *tracked, enum tracker
                     uint64_t now_us)
 {
     const struct observer *observer = context;
+    const struct limiter_counts *counts = &tracked->session.counts;
 
     (void)side;
     (void)now_us;
-    if (step == TRACKER_STEP_OPENED && observer->probes)
+    if (step != TRACKER_STEP_OPENED)
+        return;
+    if (observer->probes)
         tracked->story = calloc(1, sizeof(struct prober_memory)); /* without memory: not probed */
+    if (counts->would_refuse || counts->would_hold) {
+        struct record record;
+
+        tracked->session.action = counts->would_refuse ? ACTION_WOULD_REFUSE : ACTION_WOULD_HOLD;
+        session_refusal_record(&tracked->session, counts, tracked->session.action, clock_unix_ms(), &record);
+        log_record(observer->log, &record);
+    }
 }
 
 static void on_want(void *context, struct tracker_session *tracked, uint32_t wants, uint64_t now_us)

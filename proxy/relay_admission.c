@@ -24,7 +24,7 @@ static void say_refusal(struct relay *relay, const struct limiter_counts *counts
 {
     struct record record;
 
-    refusal_record(&record, &relay->session, counts, action, clock_unix_ms());
+    session_refusal_record(&relay->session, counts, action, clock_unix_ms(), &record);
     log_record(relay->host->log, &record);
 }
 

@@ -144,6 +144,10 @@ bool session_in_doubt(const struct session *session);
 /* The `stall` line: the same fields as far as known. The record borrows from the session. */
 void session_stall_record(struct session *session, struct record *record, uint64_t now_us);
 
+/* The `refusal` line of a connection that one of our limits met, or would have. */
+void session_refusal_record(const struct session *session, const struct limiter_counts *counts,
+                            enum action action, int64_t start_unix_ms, struct record *record);
+
 /* The `verdict` line. Call once, after the last event; without any end before it the capture or drain ended it. */
 void session_finish(struct session *session, struct record *record, uint64_t now_us);
 

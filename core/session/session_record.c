@@ -143,3 +143,25 @@ void session_finish(struct session *session, struct record *record, uint64_t now
         record->verdict.notes |= NOTE_LIMIT_WOULD_ACT;
     }
 }
+
+void session_refusal_record(const struct session *session, const struct limiter_counts *counts,
+                            enum action action, int64_t start_unix_ms, struct record *record)
+{
+    memset(record, 0, sizeof *record);
+    record->kind = RECORD_REFUSAL;
+    record->mode = (enum record_mode)session->mode;
+    snprintf(record->session_id, sizeof record->session_id, "%s", session->id);
+    record->client = session->client;
+    record->server = session->server;
+    record->start_unix_ms = start_unix_ms;
+    record->counts = *counts;
+    record->limit_name = limiter_limit_name(counts->met);
+    record->verdict.fault = FAULT_POLICY;
+    record->verdict.cause = CAUSE_WITNESS_LIMIT;
+    record->verdict.confidence = CONFIDENCE_CERTAIN;
+    record->verdict.where = WHERE_HERE;
+    record->verdict.phase = PHASE_CONNECT;
+    record->verdict.limit_by = LIMIT_BY_WITNESS;
+    record->verdict.ended_by = action == ACTION_REFUSED ? ENDED_BY_WITNESS : ENDED_BY_NONE;
+    record->verdict.action = action;
+}
