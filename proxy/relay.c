@@ -13,11 +13,11 @@
 #include "daemon/clock.h"
 #include "proxy/relay_internal.h"
 
-#define RESET_LOOK_US   WHEEL_TICK_US /* how often the survivor's outstanding octets are looked at */
-#define LOOK_AFTER_US   1000000u      /* after such a pause a write first asks whether all is acknowledged */
-#define SYN_REPEATED_US 200000u /* TCP_RTO_MIN: after that a SYN may have been repeated (RFC 6298 2.1) */
-#define WRITE_TRIES     8u
-#define REPLY_OCTETS    512u /* our own 421, beyond the limit of what is kept of a peer */
+#define RESET_LOOK_US        WHEEL_TICK_US /* how often the survivor's outstanding octets are looked at */
+#define LOOK_AFTER_US        1000000u /* after such a pause a write first asks whether all is acknowledged */
+#define HANDSHAKE_TRUSTED_US 5000u    /* a longer handshake may hold our own delays or a repeated SYN */
+#define WRITE_TRIES          8u
+#define REPLY_OCTETS         512u /* our own 421, beyond the limit of what is kept of a peer */
 
 /* The lowest bit of a relay's address names the leg in epoll's data. */
 _Static_assert(_Alignof(struct relay) >= 2, "the lowest bit of a relay's address must be free");
@@ -283,10 +283,10 @@ static void connected(struct relay *relay, uint64_t now_us)
     const uint64_t dialled_us = relay->state_due_us - relay_settings(relay)->connect_timeout_us;
     const uint64_t took_us = now_us > dialled_us ? now_us - dialled_us : 0;
 
-    /* How long the handshake took is its round trip, unless a SYN may have been repeated. */
+    /* How long a short handshake took is the round trip, near enough; of a long one the kernel knows better. */
     session_set_rtt(&relay->session, SIDE_SERVER,
-                    took_us < SYN_REPEATED_US ? (uint32_t)took_us
-                                              : leg_rtt_us(relay_leg(relay, SIDE_SERVER)));
+                    took_us < HANDSHAKE_TRUSTED_US ? (uint32_t)took_us
+                                                   : leg_rtt_us(relay_leg(relay, SIDE_SERVER)));
     relay->state = RELAY_OPEN;
     relay->state_due_us = now_us + RELAY_QUIET_US;
     session_on_connected(&relay->session, now_us);
