@@ -5,6 +5,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
+#include <limits.h>
 #include <string.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
 
@@ -80,8 +81,12 @@ enum queue_message_result queue_message_next(const uint8_t **octets, size_t *len
 
         if (own >= sizeof header + sizeof about) {
             memcpy(&about, *octets + sizeof header, sizeof about);
-            *error = about.error < 0 ? -about.error : about.error;
-            result = about.error == 0 ? QUEUE_MESSAGE_OTHER : QUEUE_MESSAGE_ERROR;
+            if (about.error == INT_MIN) { /* no errno, and it has no positive twin */
+                result = QUEUE_MESSAGE_DAMAGED;
+            } else {
+                *error = about.error < 0 ? -about.error : about.error;
+                result = about.error == 0 ? QUEUE_MESSAGE_OTHER : QUEUE_MESSAGE_ERROR;
+            }
         } else {
             result = QUEUE_MESSAGE_DAMAGED;
         }

@@ -11,6 +11,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <stdlib.h>
+#include <limits.h>
 #include <string.h>
 
 #include "nfq/kernel_queues.h"
@@ -123,6 +124,10 @@ static void test_errors_and_acknowledgements(void **state)
     octets = (const uint8_t *)&message;
     length = sizeof message;
     assert_int_equal(queue_message_next(&octets, &length, &packet, &error), QUEUE_MESSAGE_OTHER);
+    message.about.error = INT_MIN; /* has no positive twin */
+    octets = (const uint8_t *)&message;
+    length = sizeof message;
+    assert_int_equal(queue_message_next(&octets, &length, &packet, &error), QUEUE_MESSAGE_DAMAGED);
 }
 
 static const struct nfqnl_msg_verdict_hdr *verdict_of(const char *text, int *type, uint16_t *queue)
