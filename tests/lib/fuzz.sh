@@ -1,5 +1,6 @@
 #!/bin/bash
 # fuzz.sh PROGRAM... - runs every fuzz target for FUZZ_SECONDS on its corpus, two side by side.
+# FUZZ_SEED (1) makes a run repeatable; FUZZ_SEED=0 takes a new seed each time.
 # What a target finds stays in build/fuzz/found/NAME*; the corpus in tests/fuzz/corpus is read, never written.
 set -u
 seconds=${FUZZ_SECONDS:-10}
@@ -13,7 +14,7 @@ one() { # program
     work=$(mktemp -d)
     log=$found/$name.log
     [ -d "$corpus" ] && cp -r "$corpus/." "$work/"
-    if timeout $((seconds + 60)) "$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
+    if timeout $((seconds + 60)) "$1" -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
         -artifact_prefix="$found/$name-" "$work" >"$log" 2>&1; then
         echo "ok - $name: $(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' "$log")"
     else
