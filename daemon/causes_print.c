@@ -296,7 +296,6 @@ static const char *const note_meanings[] = {
     [BIT(NOTE_MIDSTREAM)] = "the observation began in the middle of the session",
     [BIT(NOTE_OTHER_PORT)] = "the client's own port was busy, the server saw another one",
     [BIT(NOTE_DATA_BEFORE_354)] = "the client sent the body before the 354, and the server bore it",
-    [BIT(NOTE_SERVER_CLOSED_FIRST)] = "the server closed first",
     [BIT(NOTE_CLIENT_SAW_RESET)] = "the reply crossed here, but the client may have seen only a reset",
     [BIT(NOTE_HELD)] = "we held the connection until a slot was free",
     [BIT(NOTE_EARLY_PIPELINING)] = "commands before the greeting, by agreement with the server",

@@ -21,10 +21,8 @@
 #define FACT_REPLY_OPEN           FACT(5) /* a multi-line reply, or LMTP's set of replies, was unfinished */
 #define FACT_BODY_BEGAN           FACT(6)
 #define FACT_MAIL_OPEN            FACT(7)
-#define FACT_IDLE                 FACT(8) /* between mails, at leisure, after at least one mail was tried */
-#define FACT_QUIT_SENT            FACT(9)
+#define FACT_IDLE                 FACT(8)  /* between mails, at leisure, after at least one mail was tried */
 #define FACT_ORDERLY              FACT(10) /* 221 said, or QUIT sent and every mail answered */
-#define FACT_MAIL_FAILED          FACT(11) /* fewer mails accepted than tried, and a reply says why */
 #define FACT_MAIL_ACCEPTED        FACT(12)
 #define FACT_NO_CLIENT_OCTETS     FACT(13)
 #define FACT_NO_SERVER_OCTETS     FACT(14)
@@ -63,18 +61,15 @@
 #define FACT_ICMP_FOREIGN         FACT(47) /* the ICMP error came from another box than the server */
 #define FACT_OTHER_UNDELIVERED    FACT(48) /* the last thing said to the other side is not acknowledged by it */
 #define FACT_ONE_WAY              FACT(49)
-#define FACT_WAS_WAITED_FOR                                                                                  \
-    FACT(50) /* the suspect had been silent long enough that a 421 may mean a timeout */
-#define FACT_AFTER_LONG_IDLE  FACT(51) /* minutes of silence on the leg, then nothing got through */
-#define FACT_NO_MAIL          FACT(52) /* no MAIL was tried */
-#define FACT_REPLY_DECIDES    FACT(53) /* a failing reply ended the session, or every mail of an ended session */
-#define FACT_SERVER_TIRED     FACT(54) /* that reply says (or hints) that the server tired of waiting */
-#define FACT_DEADLINE         FACT(55) /* our own limit of silence passed, reported or enforced */
-#define FACT_TLS_QUIT_LIKELY  FACT(56) /* the client's last encrypted record has the size of QUIT */
-#define FACT_TLS_CLOSE_NOTIFY FACT(57) /* the side that ended said so inside TLS: deliberate */
-#define FACT_HELD             FACT(59) /* it waited here for a slot when it ended */
-#define FACT_TLS_INFERRED     FACT(58) /* who owed was inferred from record sizes */
-#define FACT_SYN_ACK_REPEATED FACT(60) /* the server repeats its SYN-ACK though it was acknowledged */
+#define FACT_AFTER_LONG_IDLE      FACT(51) /* minutes of silence on the leg, then nothing got through */
+#define FACT_NO_MAIL              FACT(52) /* no MAIL was tried */
+#define FACT_REPLY_DECIDES        FACT(53) /* a failing reply ended the session, or every mail of an ended session */
+#define FACT_SERVER_TIRED         FACT(54) /* that reply says (or hints) that the server tired of waiting */
+#define FACT_TLS_QUIT_LIKELY      FACT(56) /* the client's last encrypted record has the size of QUIT */
+#define FACT_TLS_CLOSE_NOTIFY     FACT(57) /* the side that ended said so inside TLS: deliberate */
+#define FACT_HELD                 FACT(59) /* it waited here for a slot when it ended */
+#define FACT_TLS_INFERRED         FACT(58) /* who owed was inferred from record sizes */
+#define FACT_SYN_ACK_REPEATED     FACT(60) /* the server repeats its SYN-ACK though it was acknowledged */
 #define FACT_ACKNOWLEDGED                                                                                    \
     FACT(61) /* the leg was looked at, and all that was sent before the end is acknowledged */
 #define FACT_TLS_QUIT_SIZED FACT(62) /* the client's last encrypted record is as short as QUIT */

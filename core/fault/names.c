@@ -157,7 +157,6 @@ static const char *const note_names[] = {
     [BIT(NOTE_MIDSTREAM)] = "midstream",
     [BIT(NOTE_OTHER_PORT)] = "other-port",
     [BIT(NOTE_DATA_BEFORE_354)] = "data-before-354",
-    [BIT(NOTE_SERVER_CLOSED_FIRST)] = "server-closed-first",
     [BIT(NOTE_CLIENT_SAW_RESET)] = "client-saw-reset",
     [BIT(NOTE_HELD)] = "held",
     [BIT(NOTE_EARLY_PIPELINING)] = "early-pipelining",

@@ -151,21 +151,20 @@ enum note {
     NOTE_QUIT_UNANSWERED = 1u << 10,
     NOTE_INFERRED = 1u << 11, /* phases inferred through TLS */
     NOTE_MIDSTREAM = 1u << 12,
-    NOTE_OTHER_PORT = 1u << 13,      /* the client's port could not be kept */
-    NOTE_DATA_BEFORE_354 = 1u << 14, /* body sent before the 354, tolerated by the server */
-    NOTE_SERVER_CLOSED_FIRST = 1u << 15,
-    NOTE_CLIENT_SAW_RESET = 1u << 16, /* the reply was said but the client may only have seen a reset */
-    NOTE_HELD = 1u << 17,             /* we held the connection until a slot was free */
-    NOTE_EARLY_PIPELINING = 1u << 18, /* PIPECONNECT: early talk by agreement */
-    NOTE_NOT_SMTP = 1u << 19,
-    NOTE_LOSS_CLIENT_LEG = 1u << 20, /* loss that stopped nothing */
-    NOTE_LOSS_SERVER_LEG = 1u << 21,
-    NOTE_LIMIT_WOULD_ACT = 1u << 22,       /* one of our report-only limits was passed */
-    NOTE_UNEXPLAINED_LIMIT = 1u << 23,     /* what crossed here does not explain the server's refusal */
-    NOTE_DRAINED = 1u << 24,               /* the witness was stopping */
-    NOTE_MAIL_ACCEPTED_EARLIER = 1u << 25, /* the fault came after at least one accepted mail */
-    NOTE_UNPROBED = 1u << 26,              /* silence could not be probed */
-    NOTE_COUNT = 27,
+    NOTE_OTHER_PORT = 1u << 13,       /* the client's port could not be kept */
+    NOTE_DATA_BEFORE_354 = 1u << 14,  /* body sent before the 354, tolerated by the server */
+    NOTE_CLIENT_SAW_RESET = 1u << 15, /* the reply was said but the client may only have seen a reset */
+    NOTE_HELD = 1u << 16,             /* we held the connection until a slot was free */
+    NOTE_EARLY_PIPELINING = 1u << 17, /* PIPECONNECT: early talk by agreement */
+    NOTE_NOT_SMTP = 1u << 18,
+    NOTE_LOSS_CLIENT_LEG = 1u << 19, /* loss that stopped nothing */
+    NOTE_LOSS_SERVER_LEG = 1u << 20,
+    NOTE_LIMIT_WOULD_ACT = 1u << 21,       /* one of our report-only limits was passed */
+    NOTE_UNEXPLAINED_LIMIT = 1u << 22,     /* what crossed here does not explain the server's refusal */
+    NOTE_DRAINED = 1u << 23,               /* the witness was stopping */
+    NOTE_MAIL_ACCEPTED_EARLIER = 1u << 24, /* the fault came after at least one accepted mail */
+    NOTE_UNPROBED = 1u << 25,              /* silence could not be probed */
+    NOTE_COUNT = 26,
 };
 
 struct verdict {

@@ -56,7 +56,6 @@ static uint64_t dialogue_bits(const struct dialogue *dialogue)
         uint32_t flag;
         uint64_t fact;
     } map[] = {
-        {DIALOGUE_QUIT_SENT, FACT_QUIT_SENT},
         {DIALOGUE_GREETED, FACT_GREETED},
         {DIALOGUE_EARLY_TALK, FACT_EARLY_TALK},
         {DIALOGUE_PIPECONNECT_OFFERED, FACT_EARLY_LAWFUL},
@@ -213,7 +212,6 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
     if (kept->role == DIALOGUE_REPLY_ENDED_MAIL && !reply_is_history(dialogue, moment)) {
         facts->reply_class = kept->class;
         facts->reply_code = kept->code;
-        bits |= FACT_MAIL_FAILED;
         bool over = session->end != SESSION_END_NONE && session->end != SESSION_END_WITNESS &&
                     session->end != SESSION_END_CLIENT_LOST && session->end != SESSION_END_SERVER_LOST &&
                     session->end != SESSION_END_DRAIN;
@@ -286,10 +284,8 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= facts->suspect == SIDE_CLIENT ? FACT_OWED_CLIENT : 0;
     bits |= facts->suspect == SIDE_SERVER ? FACT_OWED_SERVER : 0;
     bool limited = (session->flags & SESSION_LIMITED) != 0;
-    bits |= limited ? FACT_DEADLINE : 0;
     bits |= facts->waited_us >= FACTS_STALL_US || limited ? FACT_STALLED : 0;
     bits |= facts->patience_us != 0 && facts->waited_us >= facts->patience_us ? FACT_PAST_RFC : 0;
-    bits |= facts->waited_us >= FACTS_WAITED_FOR_US ? FACT_WAS_WAITED_FOR : 0;
     bits |= moment.line_open ? FACT_LINE_OPEN : 0;
     bits |= moment.reply_open ? FACT_REPLY_OPEN : 0;
     bits |= moment.body_began ? FACT_BODY_BEGAN : 0;

@@ -47,6 +47,10 @@ static uint32_t session_notes(const struct session *session)
                (dialogue->flags & DIALOGUE_GREETED)) {
         notes |= NOTE_NO_QUIT;
     }
+    if (dialogue->kept.role != DIALOGUE_REPLY_NONE && dialogue->kept.body_began &&
+        (session->flags & SESSION_SERVER_GONE)) {
+        notes |= NOTE_CLIENT_SAW_RESET; /* it was still sending: the reset may overtake the reply */
+    }
     if (session->legs != NULL) {
         notes |= session->legs[0].retrans_count >= LOSS_REMARK_SEGMENTS ? NOTE_LOSS_CLIENT_LEG : 0;
         notes |= session->legs[1].retrans_count >= LOSS_REMARK_SEGMENTS ? NOTE_LOSS_SERVER_LEG : 0;

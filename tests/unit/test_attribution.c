@@ -64,7 +64,7 @@ static uint64_t phase_bits(enum phase phase)
                 : 0;
     bits |= phase == PHASE_BODY || phase == PHASE_END_OF_DATA || phase == PHASE_BDAT ? FACT_BODY_BEGAN : 0;
     bits |= phase == PHASE_IDLE ? FACT_IDLE | FACT_MAIL_ACCEPTED : 0;
-    bits |= phase == PHASE_QUIT || phase == PHASE_CLOSED ? FACT_ORDERLY | FACT_QUIT_SENT : 0;
+    bits |= phase == PHASE_QUIT || phase == PHASE_CLOSED ? FACT_ORDERLY : 0;
     bits |= phase == PHASE_OPAQUE || phase == PHASE_TLS ? FACT_TLS : 0;
     bits |= phase == PHASE_OPAQUE ? FACT_TLS_INFERRED : 0;
     return bits;
@@ -79,7 +79,7 @@ static void cell_facts(struct facts *facts, enum phase phase, enum side side, en
     facts->end = end;
     facts->waited_us = stalled ? 20000000 : 1000;
     facts->patience_us = rfc5321_patience_us(phase, side);
-    facts->bits = phase_bits(phase) | (stalled ? FACT_STALLED | FACT_WAS_WAITED_FOR : 0) |
+    facts->bits = phase_bits(phase) | (stalled ? FACT_STALLED : 0) |
                   (side == SIDE_CLIENT   ? FACT_OWED_CLIENT
                    : side == SIDE_SERVER ? FACT_OWED_SERVER
                                          : 0);

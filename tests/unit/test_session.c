@@ -805,6 +805,20 @@ static void test_mail_refused_then_orderly_end(void **state) /* S33, S34, S60 */
     }
 }
 
+static void test_size_limit_in_body_behind_a_reset(void **state) /* S60 */
+{
+    (void)state;
+    for (unsigned reset = 0; reset < 2; reset++) {
+        story_begin();
+        data();
+        client("Subject: x\r\n\r\nmuch more than is allowed");
+        server("552 5.3.4 Error: message file too big\r\n");
+        ends(reset ? SESSION_END_SERVER_RESET : SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_POLICY, CAUSE_SIZE_LIMIT, CONFIDENCE_CERTAIN);
+        assert_int_equal((record.verdict.notes & NOTE_CLIENT_SAW_RESET) != 0, reset);
+    }
+}
+
 static void test_421_in_body(void **state) /* S36, S70 */
 {
     (void)state;
@@ -1484,6 +1498,7 @@ int main(void)
         cmocka_unit_test(test_connect_failures),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_mail_refused_then_orderly_end),
+        cmocka_unit_test(test_size_limit_in_body_behind_a_reset),
         cmocka_unit_test(test_421_in_body),
         cmocka_unit_test(test_timeouts_reported_and_enforced),
         cmocka_unit_test(test_session_time_waits_for_a_harmless_moment),
