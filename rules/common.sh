@@ -217,3 +217,28 @@ rollback_tables() { # FAMILY: tables that were not there
         nft delete table "$nft_family" "$table" 2>"$work/error" || return 1
     done
 }
+
+# ---- load: all of it or nothing; the mode says what (family_load, family_remove, snapshot_take, rollback) ----
+
+mode_load() {
+    privilege_require load
+    [ "$set_dry_run" = yes ] || lock_take
+    findings_for_load || exit 1
+    snapshot_take
+    [ "$set_dry_run" = yes ] || trap 'trap "" HUP INT TERM; load_fail "interrupted"' HUP INT TERM
+    for family in 4 6; do
+        case " $families " in
+        *" $family "*) family_load "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
+        *) family_remove "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
+        esac
+    done
+}
+
+load_fail() { # WHY
+    load_fail_why=${1%: }
+    [ "$set_dry_run" = no ] || die "$load_fail_why; run '$program $mode check'"
+    if rollback; then
+        die "not loaded, everything is as it was: $load_fail_why; run '$program $mode check' for the remedy"
+    fi
+    die "not loaded, and undoing failed too: $load_fail_why; run '$program $mode unload', then look at iptables-save"
+}

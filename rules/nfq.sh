@@ -214,32 +214,14 @@ snapshot_take() { # the state before we touch anything
     done
 }
 
-mode_load() {
-    privilege_require load
-    [ "$set_dry_run" = yes ] || lock_take
-    findings_for_load || exit 1
-    snapshot_take
-    [ "$set_dry_run" = yes ] || trap 'trap "" HUP INT TERM; load_fail "interrupted"' HUP INT TERM
-    for family in 4 6; do
-        case " $families " in
-        *" $family "*) family_load "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
-        *) family_remove "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
-        esac
-    done
-}
-
-load_fail() { # WHY
-    load_fail_why=${1%: }
-    [ "$set_dry_run" = no ] || die "$load_fail_why; run '$program $mode check'"
+rollback() {
     rollback_status=0
     for family in 4 6; do
         family_has_tools "$family" || continue
         rollback_rules "$family" || rollback_status=1
         rollback_tables "$family" || rollback_status=1
     done
-    [ "$rollback_status" -ne 0 ] ||
-        die "not loaded, everything is as it was: $load_fail_why; run '$program $mode check' for the remedy"
-    die "not loaded, and undoing failed too: $load_fail_why; run '$program $mode unload', then look at iptables-save"
+    return "$rollback_status"
 }
 
 family_load() { # FAMILY

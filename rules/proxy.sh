@@ -125,29 +125,6 @@ records_of() { # FILE: "MARK TABLE PRIORITY" of each load that left a record
 
 # ---- load ----
 
-mode_load() {
-    privilege_require load
-    [ "$set_dry_run" = yes ] || lock_take
-    findings_for_load || exit 1
-    snapshot_take
-    [ "$set_dry_run" = yes ] || trap 'trap "" HUP INT TERM; load_fail "interrupted"' HUP INT TERM
-    for family in 4 6; do
-        case " $families " in
-        *" $family "*) family_load "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
-        *) family_remove "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
-        esac
-    done
-}
-
-load_fail() { # WHY
-    load_fail_why=${1%: }
-    [ "$set_dry_run" = no ] || die "$load_fail_why; run '$program $mode check'"
-    if rollback; then
-        die "not loaded, everything is as it was: $load_fail_why; run '$program $mode check' for the remedy"
-    fi
-    die "not loaded, and undoing failed too: $load_fail_why; run '$program $mode unload', then look at iptables-save"
-}
-
 family_load() { # FAMILY
     record_write "$1" "$set_mark $set_table $set_priority" || return 1
     policy_add "$1" "$set_mark" "$set_table" "$set_priority" || return 1
