@@ -95,8 +95,12 @@ rules-check:               ## the packet filter rules, in network namespaces (ro
 proxy-check: $(BIN)        ## the relay by itself, in network namespaces (root)
 	@tests/proxy/run.sh
 
-captures-check: $(BIN)     ## capture files through replay: built, damaged, in every envelope
-	@tests/captures/run $(BIN)
+$(BUILD)/captures/properties: $(BUILD)/obj/tests/captures/properties.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+captures-check: $(BIN) $(BUILD)/captures/properties ## capture files through replay: built, damaged, in every envelope
+	@tests/captures/run $(BIN) $(BUILD)/captures/properties
 
 nfq-check: $(BIN)          ## the packet hook by itself, in network namespaces (root)
 	@tests/nfq/run.sh

@@ -121,7 +121,8 @@ static const struct rule rules[] = {
      .limit_by = LIMIT_BY_SERVER},
     {.name = "protocol-said", .classes = CLASS(CLIENT_PROTOCOL), .all = FACT_REPLY_DECIDES,
      .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
-    {.name = "body-without-354", .all = FACT_BODY_WITHOUT_354 | FACT_ERRORS_BEFORE, .none = FACT_MAIL_ACCEPTED,
+    {.name = "body-without-354", .all = FACT_BODY_WITHOUT_354 | FACT_ERRORS_BEFORE,
+     .none = FACT_MAIL_ACCEPTED | FACT_OBSERVER_GAP, /* the 354 may be what we missed */
      .cause = CAUSE_BODY_WITHOUT_354, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
     {.name = "alert-by-client", .all = FACT_ALERT_BY_CLIENT,
      .cause = CAUSE_TLS_ALERT, .fault = BLAME_SERVER, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN},
@@ -169,6 +170,7 @@ static const struct rule rules[] = {
     {.name = "idle-reaped-by-us", .ends = END(WITNESS), .all = FACT_IDLE, .none = FACT_UNDELIVERED,
      .cause = CAUSE_IDLE_REAPED, .fault = BLAME_NONE, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_WITNESS},
     {.name = "idle-cut-by-foreign-reset", .ends = BY_RESET, .all = FACT_IDLE | FACT_RESET_FOREIGN,
+     .none = FACT_OBSERVER_GAP,
      .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "probe-only", .ends = BY_CLIENT, .all = FACT_NO_CLIENT_OCTETS | FACT_GREETED,

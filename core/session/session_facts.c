@@ -179,15 +179,15 @@ static uint64_t reset_bits(const struct session *session)
     return bits;
 }
 
-/* A reply that refused something is no reason any more once TLS hides what followed, or another mail found a
- * recipient. */
+/* A reply that refused something is no reason any more once TLS hides what followed, another mail found a recipient,
+ * or we missed something that may have been an acceptance. */
 static bool reply_is_history(const struct dialogue *dialogue, const struct session_moment *moment)
 {
     enum verb verb = dialogue->kept.verb;
     bool of_this_mail =
         verb == VERB_DATA || verb == VERB_BDAT || verb == VERB_BDAT_LAST || verb == VERB_END_OF_DATA;
     bool only_starttls = verb == VERB_STARTTLS && dialogue->errors == 1; /* which by itself refuses no mail */
-    return (dialogue->flags & DIALOGUE_TLS) != 0 || only_starttls ||
+    return (dialogue->flags & (DIALOGUE_TLS | DIALOGUE_GAP)) != 0 || only_starttls ||
            (moment->mail_open && dialogue->rcpts_accepted > 0 && !of_this_mail);
 }
 

@@ -74,9 +74,10 @@ static uint32_t flow_flags(const struct flow *flow, enum side side)
     return flags;
 }
 
-/* What the side's own packets say about its silence, without our asking (faults R2, R3). */
+/* What the side's own packets say about its silence, without our asking (faults R2, R3). `too_early`: octets of it are
+ * missing here, and it is not clear yet whether the network lost them or only our sight of them. */
 static enum probe_result passive_probe(const struct flow *flow, enum side side, uint64_t silence_us,
-                                       uint64_t now_us, uint32_t *missing)
+                                       uint64_t now_us, uint32_t *missing, bool *too_early)
 {
     const struct flow_side *own = &flow->sides[side_index(side)];
     const struct flow_side *sent = &flow->sides[side_index(side_other(side))];
@@ -86,6 +87,7 @@ static enum probe_result passive_probe(const struct flow *flow, enum side side, 
     if (*missing > 0 && long_enough) {
         return PROBE_REVEALED;
     }
+    *too_early = *missing > 0 && !(own->flags & FLOW_SIDE_RESET);
     *missing = 0;
     if (own->clean_us != 0 && own->clean_us >= silence_us + TRACKER_STALL_US) {
         return PROBE_ANSWERED;
@@ -139,5 +141,7 @@ void tracker_evidence(const struct tracker_session *tracked, enum side side, uin
     evidence->unacked_octets = flow_unacked_octets(flow, side_other(side));
     evidence->unacked_since_us = sent->repeats > 0 ? sent->unacked_since_us : 0;
     evidence->probes_unanswered = sent->unanswered < UINT8_MAX ? (uint8_t)sent->unanswered : UINT8_MAX;
-    evidence->probe = passive_probe(flow, side, silence_us, now_us, &evidence->revealed_octets);
+    bool too_early = false;
+    evidence->probe = passive_probe(flow, side, silence_us, now_us, &evidence->revealed_octets, &too_early);
+    evidence->flags |= too_early ? (uint32_t)LEG_GAP : 0u;
 }
