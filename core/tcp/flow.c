@@ -128,9 +128,6 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
     own->repeats = 0;
     own->repeated_least = 0;
     own->echoes = 0;
-    if ((own->flags & FLOW_SIDE_FIN) && sequence_before(own->fin_sequence, acknowledged)) {
-        own->flags |= FLOW_SIDE_FIN_ACKED;
-    }
     if (!(own->flags & FLOW_SIDE_SEEN)) { /* its direction is not seen here at all */
         own->next = own->highest = own->shown = acknowledged;
     } else if (sequence_before(own->next, acknowledged) && own->gap_us == 0) {
@@ -399,9 +396,8 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
                                    .captured = (uint32_t)packet->payload_captured,
                                    .fin = (packet->flags & PACKET_FIN) != 0};
     uint32_t end = segment.start + segment.length + (segment.fin ? 1 : 0);
-    bool kept_fin = segment.fin && !(own->flags & FLOW_SIDE_FIN) && !sequence_before(own->highest, end);
     if (stream_has(own, segment.start, segment.length) &&
-        (!segment.fin || (own->flags & FLOW_SIDE_FIN) || kept_fin)) {
+        (!segment.fin || (own->flags & FLOW_SIDE_FIN_SHOWN))) {
         flow_take_repetition(flow, side, packet, &segment, sink, now_us);
         return;
     }
@@ -417,6 +413,7 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
         !sequence_before(segment.start, own->highest)) {
         own->hole_us = now_us;
     }
+    own->flags |= segment.fin ? (uint32_t)FLOW_SIDE_FIN_SHOWN : 0u;
     own->segments += segment.length > 0 ? 1 : 0;
     own->last_start = segment.start;
     own->last_length = segment.length;
@@ -494,6 +491,20 @@ static void flow_note_sender(struct flow_side *own, struct flow_side *other, con
     other->unanswered = 0;
 }
 
+/* A FIN may come in order only after its acknowledgement was seen: what was before it had passed unseen. */
+static void flow_settle_end(struct flow *flow)
+{
+    for (unsigned i = 0; i < SIDE_PAIR; i++) {
+        struct flow_side *own = &flow->sides[i];
+        if ((own->flags & FLOW_SIDE_FIN) && sequence_before(own->fin_sequence, own->acked)) {
+            own->flags |= FLOW_SIDE_FIN_ACKED;
+        }
+    }
+    if (flow->state != FLOW_CLOSED && (flow->sides[0].flags & flow->sides[1].flags & FLOW_SIDE_FIN_ACKED)) {
+        flow->state = FLOW_CLOSED;
+    }
+}
+
 static void flow_settle_state(struct flow *flow, enum side side, const struct packet *packet,
                               const struct flow_sink *sink, uint64_t now_us)
 {
@@ -507,10 +518,7 @@ static void flow_settle_state(struct flow *flow, enum side side, const struct pa
         flow->state = FLOW_ESTABLISHED;
         sink->event(sink->context, FLOW_EVENT_ESTABLISHED, SIDE_CLIENT, now_us);
     }
-    const uint32_t both = flow_side_of(flow, SIDE_CLIENT)->flags & server->flags;
-    if (flow->state != FLOW_CLOSED && (both & FLOW_SIDE_FIN) && (both & FLOW_SIDE_FIN_ACKED)) {
-        flow->state = FLOW_CLOSED;
-    }
+    flow_settle_end(flow);
 }
 
 enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct packet *packet,
@@ -588,6 +596,7 @@ void flow_on_deadline(struct flow *flow, const struct flow_sink *sink, uint64_t 
             stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
         }
     }
+    flow_settle_end(flow);
 }
 
 void flow_finish(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
@@ -639,6 +648,13 @@ bool flow_only_big_lost(const struct flow *flow, enum side side)
     }
     return own->echoes > 0 ||
            (own->unacked_since_us != 0 && other->last_us >= own->unacked_since_us + HEARD_US);
+}
+
+bool flow_has_ended(const struct flow *flow)
+{
+    const uint32_t end = FLOW_SIDE_FIN_SHOWN | FLOW_SIDE_END_UNSEEN;
+    const uint32_t client = flow->sides[0].flags, server = flow->sides[1].flags;
+    return (client & end) && (server & end) && ((client | server) & FLOW_SIDE_FIN_SHOWN);
 }
 
 int flow_reset_fits(const struct flow_side *side)

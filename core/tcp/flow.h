@@ -68,6 +68,9 @@ enum flow_side_flag {
     FLOW_SIDE_SYN_REPEATED_LATE =
         1u << 21, /* SYN-ACK again although the client's acknowledgement had passed here */
     FLOW_SIDE_TIMESTAMPS = 1u << 22,
+    FLOW_SIDE_FIN_SHOWN = 1u << 23, /* its FIN was seen, in order or not */
+    FLOW_SIDE_END_UNSEEN =
+        1u << 24, /* the last of what is acknowledged of it passed unseen: a FIN may be there */
 };
 
 struct flow_piece;
@@ -186,6 +189,9 @@ uint32_t flow_unacked_octets(const struct flow *flow, enum side side);
 /* The repeated octets of `side` are big segments only; nothing as big was ever acknowledged, and the other side is
  * heard meanwhile. */
 bool flow_only_big_lost(const struct flow *flow, enum side side);
+
+/* As far as can be seen both sides have said their last word; only an acknowledgement may be due. */
+bool flow_has_ended(const struct flow *flow);
 
 /* Is the TTL of the RST that bears this side's address one of its own? 1 yes, -1 no, 0 cannot be told. */
 int flow_reset_fits(const struct flow_side *side);

@@ -56,6 +56,7 @@ static void stream_emit(struct flow *flow, enum side side, const struct flow_seg
         uint32_t captured = segment->captured > done ? segment->captured - done : 0;
         uint32_t length = segment->length - done;
         captured = captured < length ? captured : length;
+        own->flags &= ~(uint32_t)FLOW_SIDE_END_UNSEEN;
         own->next += length;
         own->progress_us = now_us;
         own->hole_us = 0;
@@ -66,9 +67,13 @@ static void stream_emit(struct flow *flow, enum side side, const struct flow_seg
             sink->skipped(sink->context, side, length - captured, now_us);
         }
     }
-    if (segment->fin && own->next == segment->start + segment->length && !(own->flags & FLOW_SIDE_FIN)) {
+    const uint32_t fin_sequence = segment->start + segment->length;
+    /* Acknowledged before it came, it was passed over with what is missing. */
+    const bool passed_over = own->next == fin_sequence + 1 && (own->flags & FLOW_SIDE_END_UNSEEN);
+    if (segment->fin && (own->next == fin_sequence || passed_over) && !(own->flags & FLOW_SIDE_FIN)) {
         own->flags |= FLOW_SIDE_FIN;
-        own->fin_sequence = own->next++;
+        own->fin_sequence = fin_sequence;
+        own->next = fin_sequence + 1;
         own->progress_us = now_us;
         sink->event(sink->context, FLOW_EVENT_FIN, side, now_us);
     }
@@ -210,7 +215,7 @@ void stream_give_up(struct flow *flow, enum side side, const struct flow_sink *s
         own->next = until;
         own->progress_us = now_us;
         own->hole_us = 0;
-        own->flags |= FLOW_SIDE_GAP;
+        own->flags |= FLOW_SIDE_GAP | FLOW_SIDE_END_UNSEEN;
         sink->event(sink->context, FLOW_EVENT_GAP, side, now_us);
         sink->skipped(sink->context, side, length, now_us);
         stream_release_side(flow, side, sink, now_us);

@@ -95,7 +95,14 @@ static void timer_arm(struct tracker *tracker, struct flow_entry *entry, uint64_
 
 static bool entry_is_half_closed(const struct flow_entry *entry)
 {
-    return ((entry->flow.sides[0].flags | entry->flow.sides[1].flags) & FLOW_SIDE_FIN) != 0;
+    return ((entry->flow.sides[0].flags | entry->flow.sides[1].flags) & FLOW_SIDE_FIN_SHOWN) != 0;
+}
+
+/* The server took leave in its own words: the FINs that follow may have passed unseen. */
+static bool entry_said_farewell(const struct flow_entry *entry)
+{
+    const struct tracker_session *tracked = entry->user;
+    return tracked != NULL && (tracked->session.dialogue.flags & DIALOGUE_221_SEEN) != 0;
 }
 
 /* After how much silence is it over? */
@@ -114,7 +121,11 @@ static uint64_t entry_patience_us(const struct flow_entry *entry)
     case FLOW_ESTABLISHED:
         break;
     }
-    return entry_is_half_closed(entry) ? TRACKER_HALF_CLOSED_US : TRACKER_IDLE_US;
+    if (flow_has_ended(&entry->flow)) {
+        return tracked != NULL ? TRACKER_ENDED_US : TRACKER_OVER_US;
+    }
+    return entry_is_half_closed(entry) || entry_said_farewell(entry) ? TRACKER_HALF_CLOSED_US
+                                                                     : TRACKER_IDLE_US;
 }
 
 static uint64_t entry_due_us(const struct flow_entry *entry)
@@ -154,7 +165,9 @@ static bool entry_on_time(struct tracker *tracker, struct flow_entry *entry, uin
         return true;
     }
     tracker_session_finish(tracker, entry, now_us);
-    if (entry->flow.state == FLOW_CLOSED && now_us - entry->touched_us < TRACKER_OVER_US) {
+    bool over = entry->flow.state == FLOW_CLOSED || flow_has_ended(&entry->flow);
+    if (over && now_us - entry->touched_us < TRACKER_OVER_US) {
+        flow_table_move(tracker->table, entry, FLOW_OVER);
         return true;
     }
     flow_clear(&entry->flow, &tracker->budget_octets);

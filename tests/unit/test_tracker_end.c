@@ -1,0 +1,301 @@
+/* How a connection seen from its middle comes to its verdict, whatever part of its end passed unseen. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "core/tracker/tracker.h"
+#include "nfq/segment.h"
+
+#define SECOND UINT64_C(1000000)
+
+static struct tracker *tracker;
+static const struct policy_settings policy;
+static uint64_t now_us;
+static struct address ends[SIDE_PAIR];
+static uint32_t next[SIDE_PAIR]; /* of what was sent, seen or not */
+static unsigned verdicts, stalls;
+static struct verdict verdict, stall;
+
+static void on_record(void *context, struct tracker_session *tracked, const struct record *record)
+{
+    (void)context;
+    (void)tracked;
+    if (record->kind == RECORD_STALL) {
+        stalls++;
+        stall = record->verdict;
+        return;
+    }
+    verdicts++;
+    verdict = record->verdict;
+}
+
+/* A segment whose acknowledgement covers all that the other side has sent. */
+static void pass(enum side side, uint8_t flags, const char *text)
+{
+    uint8_t octets[256];
+    struct segment segment = {.source = ends[side_index(side)],
+                              .destination = ends[side_index(side_other(side))],
+                              .sequence = next[side_index(side)],
+                              .acknowledgement = next[side_index(side_other(side))],
+                              .window = 500,
+                              .flags = flags,
+                              .ttl = 60,
+                              .payload = (const uint8_t *)text,
+                              .payload_length = strlen(text)};
+    size_t length = segment_build(&segment, octets, sizeof octets);
+
+    now_us += 1000;
+    tracker_on_packet(tracker, octets, length, length, now_us, (int64_t)(now_us / 1000));
+}
+
+/* ... and counts as sent. */
+static void say(enum side side, const char *text)
+{
+    pass(side, PACKET_ACK | PACKET_PSH, text);
+    next[side_index(side)] += (uint32_t)strlen(text);
+}
+
+/* The same, by another way than ours. */
+static void say_unseen(enum side side, uint32_t octets)
+{
+    next[side_index(side)] += octets;
+}
+
+static void acknowledge(enum side side)
+{
+    pass(side, PACKET_ACK, "");
+}
+
+static void fin(enum side side)
+{
+    pass(side, PACKET_ACK | PACKET_FIN, "");
+    next[side_index(side)]++;
+}
+
+static void wait_s(unsigned seconds)
+{
+    for (unsigned i = 0; i < seconds * 10; i++) {
+        now_us += SECOND / 10;
+        tracker_on_deadline(tracker, now_us);
+    }
+}
+
+static void syn(void)
+{
+    pass(SIDE_CLIENT, PACKET_SYN, "");
+}
+
+static void open_session(void)
+{
+    syn();
+    next[0]++;
+    pass(SIDE_SERVER, PACKET_SYN | PACKET_ACK, "");
+    next[1]++;
+    acknowledge(SIDE_CLIENT);
+    say(SIDE_SERVER, "220 server.test ESMTP\r\n");
+    say(SIDE_CLIENT, "EHLO client.test\r\n");
+    say(SIDE_SERVER, "250 server.test\r\n");
+    say(SIDE_CLIENT, "MAIL FROM:<a@client.test>\r\n");
+    say(SIDE_SERVER, "250 ok\r\n");
+    say(SIDE_CLIENT, "RCPT TO:<b@server.test>\r\n");
+    say(SIDE_SERVER, "250 ok\r\n");
+    say(SIDE_CLIENT, "DATA\r\n");
+    say(SIDE_SERVER, "354 go ahead\r\n");
+    say(SIDE_CLIENT, "Subject: x\r\n");
+}
+
+/* A body of which some passed unseen, up to the 221. */
+static void take_leave(void)
+{
+    open_session();
+    say_unseen(SIDE_CLIENT, 100000);
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "\r\n.\r\n");
+    say(SIDE_SERVER, "250 queued\r\n");
+    say(SIDE_CLIENT, "QUIT\r\n");
+    say(SIDE_SERVER, "221 bye\r\n");
+}
+
+/* One verdict, soon. */
+static void assert_one_within(unsigned seconds)
+{
+    wait_s(seconds);
+    assert_int_equal(verdicts, 1);
+    wait_s(7300);
+    assert_int_equal(verdicts, 1);
+}
+
+/* ... and nobody is blamed. */
+static void assert_said_within(unsigned seconds)
+{
+    assert_one_within(seconds);
+    assert_true(verdict.fault == FAULT_NONE || verdict.fault == FAULT_UNKNOWN);
+}
+
+static int setup(void **state)
+{
+    struct tracker_options options = {
+        .mode = RECORD_NFQ, .policy = &policy, .max_flows = 64, .callbacks = {.record = on_record}};
+
+    (void)state;
+    tracker = tracker_create(&options);
+    assert_non_null(tracker);
+    tracker_set_port(tracker, 25, TRACKER_PORT_SMTP);
+    now_us = SECOND;
+    verdicts = stalls = 0;
+    next[0] = 0xfffff000u; /* it wraps on the way */
+    next[1] = 500;
+    for (unsigned i = 0; i < SIDE_PAIR; i++) {
+        memset(ends[i].octets + 10, 0xff, 2);
+        memcpy(ends[i].octets + 12, (uint8_t[]){192, 0, 2, (uint8_t)(i + 1)}, 4);
+        ends[i].port = i == 0 ? 40000 : 25;
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tracker_finish(tracker, now_us);
+    tracker_destroy(tracker);
+    return 0;
+}
+
+static void test_gap_in_the_body(void **state)
+{
+    (void)state;
+    take_leave();
+    fin(SIDE_SERVER);
+    fin(SIDE_CLIENT);
+    acknowledge(SIDE_SERVER);
+    assert_said_within(3);
+}
+
+/* The acknowledgement that reveals the gap comes after the FIN behind it. */
+static void test_fin_waits_behind_a_gap(void **state)
+{
+    (void)state;
+    open_session();
+    say_unseen(SIDE_CLIENT, 1000);
+    fin(SIDE_CLIENT);
+    fin(SIDE_SERVER);
+    acknowledge(SIDE_CLIENT);
+    assert_said_within(3);
+}
+
+static void test_acknowledged_fin_comes_late(void **state)
+{
+    uint32_t before;
+
+    (void)state;
+    take_leave();
+    fin(SIDE_SERVER);
+    before = next[0];
+    next[0] += 1;
+    acknowledge(SIDE_SERVER);
+    wait_s(1); /* the gap is given up */
+    next[0] = before;
+    fin(SIDE_CLIENT);
+    assert_said_within(3);
+}
+
+static void test_client_fin_unseen(void **state)
+{
+    (void)state;
+    take_leave();
+    fin(SIDE_SERVER);
+    say_unseen(SIDE_CLIENT, 1);
+    acknowledge(SIDE_SERVER);
+    assert_said_within(6);
+}
+
+static void test_server_fin_unseen(void **state)
+{
+    (void)state;
+    take_leave();
+    say_unseen(SIDE_SERVER, 1);
+    fin(SIDE_CLIENT);
+    acknowledge(SIDE_SERVER);
+    assert_said_within(6);
+}
+
+static void test_last_acknowledgement_unseen(void **state)
+{
+    (void)state;
+    take_leave();
+    fin(SIDE_SERVER);
+    fin(SIDE_CLIENT);
+    assert_said_within(6);
+}
+
+/* The FINs alone are there, and what is before them nobody acknowledged: lost on the way, as far as can be seen. */
+static void test_fins_behind_a_hole(void **state)
+{
+    uint32_t server;
+
+    (void)state;
+    open_session();
+    say_unseen(SIDE_CLIENT, 1000);
+    say_unseen(SIDE_SERVER, 20);
+    server = next[1];
+    next[1] -= 20; /* its latest is not acknowledged here */
+    fin(SIDE_CLIENT);
+    next[1] = server;
+    next[0] -= 1001;
+    fin(SIDE_SERVER);
+    assert_one_within(6);
+    assert_true(verdict.fault != FAULT_CLIENT && verdict.fault != FAULT_SERVER);
+}
+
+static void test_reset_behind_a_gap(void **state)
+{
+    (void)state;
+    take_leave();
+    say_unseen(SIDE_CLIENT, 300);
+    pass(SIDE_CLIENT, PACKET_RST | PACKET_ACK, "");
+    assert_said_within(6);
+}
+
+/* Both FINs passed unseen: only the 221 tells. */
+static void test_both_fins_unseen(void **state)
+{
+    (void)state;
+    take_leave();
+    assert_said_within(121);
+}
+
+static void test_late_repetitions_open_nothing(void **state)
+{
+    (void)state;
+    take_leave();
+    fin(SIDE_SERVER);
+    fin(SIDE_CLIENT);
+    wait_s(6);
+    assert_int_equal(verdicts, 1);
+    next[0]--;
+    fin(SIDE_CLIENT);
+    acknowledge(SIDE_SERVER);
+    wait_s(300);
+    assert_int_equal(verdicts, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_gap_in_the_body, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fin_waits_behind_a_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_acknowledged_fin_comes_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_fin_unseen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_server_fin_unseen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_last_acknowledgement_unseen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fins_behind_a_hole, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_behind_a_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_both_fins_unseen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_late_repetitions_open_nothing, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
