@@ -241,7 +241,10 @@ static void say_remarks(const struct replay *replay)
                 stats.copies);
     }
     if (stats.fragments > 0) {
-        fprintf(to, "smtpwitness: replay: %" PRIu64 " IP fragments were left out\n", stats.fragments);
+        fprintf(to,
+                "smtpwitness: replay: %" PRIu64 " IP fragments; %" PRIu64
+                " of them were left out, because a part is missing\n",
+                stats.fragments, stats.fragments - stats.fragments_used);
     }
     if (stats.cut_packets + stats.malformed_packets > 0) {
         fprintf(to,

@@ -217,6 +217,9 @@ static void print_leg(const struct tracker_session *tracked, const struct record
     if (own->flags & FLOW_SIDE_TWINS) {
         fprintf(to, " packets were captured twice;");
     }
+    if (own->flags & FLOW_SIDE_FRAGMENTED) {
+        fprintf(to, " packets came in IP fragments;");
+    }
     if (own->flags & FLOW_SIDE_REORDERED) {
         fprintf(to, " packets came out of order;");
     }

@@ -105,7 +105,8 @@ static const struct rule rules[] = {
      .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
 
     /* --- what somebody said in plain words outranks what TCP shows --------------------------------------------- */
-    {.name = "verbs-rewritten", .all = FACT_VERB_MASKED | FACT_ERRORS_BEFORE, .none = FACT_MAIL_ACCEPTED,
+    {.name = "verbs-rewritten", .all = FACT_VERB_MASKED | FACT_ERRORS_BEFORE,
+     .none = FACT_MAIL_ACCEPTED | FACT_OBSERVER_GAP, /* it may be a line of a body whose beginning we missed */
      .cause = CAUSE_VERBS_REWRITTEN, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
      .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "early-talk-said", .classes = CLASS(CLIENT_PROTOCOL),

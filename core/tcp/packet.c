@@ -58,6 +58,17 @@ static void set_ipv6(struct address *address, const uint8_t *at)
     address->port = 0;
 }
 
+/* Notes where the packet's part belongs. The first part of a quoted packet is all that is wanted of it. */
+static enum packet_result fragment_of(struct packet *packet, uint32_t id, size_t offset, bool more,
+                                      bool quoted)
+{
+    packet->fragmented = offset != 0 || more;
+    packet->fragment_id = id;
+    packet->fragment_offset = (uint16_t)offset;
+    packet->fragment_more = more;
+    return packet->fragmented && (offset != 0 || !quoted) ? PACKET_FRAGMENT : PACKET_OK;
+}
+
 /* RFC 791 section 3.1. On PACKET_OK `octets` stands behind the header. `quoted`: inside an ICMP error, where the total
  * length may exceed what is quoted. */
 static enum packet_result ipv4_header(struct packet *packet, struct octets *octets, uint8_t *protocol,
@@ -89,9 +100,9 @@ static enum packet_result ipv4_header(struct packet *packet, struct octets *octe
         packet->ip_id = get16(at + 4);
         packet->has_ip_id = true;
     }
-    packet->fragmented = (fragment & 0x3fff) != 0; /* more to come, or an offset */
     octets_advance(octets, header);
-    return (fragment & 0x1fff) != 0 ? PACKET_FRAGMENT : PACKET_OK;
+    return fragment_of(packet, get16(at + 4), (size_t)(fragment & 0x1fff) * 8, (fragment & 0x2000) != 0,
+                       quoted);
 }
 
 static bool is_extension(uint8_t protocol)
@@ -101,7 +112,8 @@ static bool is_extension(uint8_t protocol)
 }
 
 /* RFC 8200 section 4. */
-static enum packet_result ipv6_extensions(struct packet *packet, struct octets *octets, uint8_t *protocol)
+static enum packet_result ipv6_extensions(struct packet *packet, struct octets *octets, uint8_t *protocol,
+                                          bool quoted)
 {
     for (unsigned count = 0; is_extension(*protocol); count++) {
         if (count == PACKET_MAX_EXTENSIONS) {
@@ -118,15 +130,13 @@ static enum packet_result ipv6_extensions(struct packet *packet, struct octets *
         if (octets->captured < header) {
             return octets->length < header ? PACKET_MALFORMED : PACKET_CUT;
         }
-        if (*protocol == PROTOCOL_FRAGMENT) {
-            uint16_t fragment = get16(at + 2);
-            packet->fragmented = (fragment & 0xfff9) != 0;
-            if ((fragment & 0xfff8) != 0) {
-                return PACKET_FRAGMENT;
-            }
-        }
+        bool fragment = *protocol == PROTOCOL_FRAGMENT;
         *protocol = at[0];
         octets_advance(octets, header);
+        if (fragment && fragment_of(packet, get32(at + 4), get16(at + 2) & 0xfff8, (at[3] & 1) != 0,
+                                    quoted) == PACKET_FRAGMENT) {
+            return PACKET_FRAGMENT;
+        }
     }
     return PACKET_OK;
 }
@@ -151,7 +161,7 @@ static enum packet_result ipv6_header(struct packet *packet, struct octets *octe
         packet->ttl = at[7];
     }
     octets_advance(octets, 40);
-    return ipv6_extensions(packet, octets, protocol);
+    return ipv6_extensions(packet, octets, protocol, quoted);
 }
 
 static enum packet_result ip_header(struct packet *packet, struct octets *octets, uint8_t *protocol,
@@ -210,7 +220,7 @@ static void tcp_options(struct packet *packet, const uint8_t *at, size_t length)
 static enum packet_result tcp_header(struct packet *packet, struct octets *octets)
 {
     if (octets->captured < 20) {
-        return octets->length < 20 && !packet->fragmented ? PACKET_MALFORMED : PACKET_CUT;
+        return octets->length < 20 ? PACKET_MALFORMED : PACKET_CUT;
     }
     const uint8_t *at = octets->at;
     size_t header = (size_t)(at[12] >> 4) * 4;
@@ -317,12 +327,18 @@ enum packet_result packet_parse(struct packet *packet, const uint8_t *octets, si
     uint8_t protocol = 0;
     memset(packet, 0, sizeof *packet);
     enum packet_result result = ip_header(packet, &left, &protocol, false);
+    if (result == PACKET_FRAGMENT) {
+        packet->fragment_protocol = protocol;
+        packet->payload = left.at;
+        packet->payload_captured = left.captured;
+        packet->payload_length = left.length;
+        return protocol == PROTOCOL_TCP || is_extension(protocol) ? PACKET_FRAGMENT : PACKET_OTHER;
+    }
     if (result != PACKET_OK) {
         return result;
     }
     if (protocol == PROTOCOL_TCP) {
-        result = tcp_header(packet, &left);
-        return result == PACKET_CUT && packet->fragmented ? PACKET_FRAGMENT : result;
+        return tcp_header(packet, &left);
     }
     if (protocol == PROTOCOL_ICMP && octets[0] >> 4 == 4) {
         return icmp_error(packet, &left, false);

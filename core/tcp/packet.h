@@ -28,7 +28,7 @@ enum packet_kind {
 enum packet_result {
     PACKET_OK = 0,
     PACKET_OTHER,    /* well-formed, but neither TCP nor an error about TCP */
-    PACKET_FRAGMENT, /* a part of a packet without a TCP header of its own, or with one that lacks its rest */
+    PACKET_FRAGMENT, /* a part of a packet that may be TCP: see fragments.h */
     PACKET_CUT,      /* the capture ends before the TCP header does */
     PACKET_MALFORMED,
 };
@@ -67,8 +67,12 @@ struct packet {
     struct address source, destination; /* of the TCP packet; for an ICMP error, of the quoted one */
     uint8_t ttl;                        /* of the packet itself, also for an ICMP error */
     uint16_t ip_id;
-    bool has_ip_id; /* IPv4 only */
-    bool fragmented;
+    bool has_ip_id;     /* IPv4 only */
+    bool fragmented;    /* it came in fragments, or is one */
+    bool fragment_more; /* of a fragment: it is not the last */
+    uint8_t fragment_protocol;
+    uint16_t fragment_offset; /* in octets */
+    uint32_t fragment_id;
 
     uint32_t sequence, acknowledgement;
     uint16_t window; /* as written, unscaled */
@@ -91,7 +95,8 @@ struct packet {
 };
 
 /* `captured` octets from the IP header on; `wire_length` octets were on the wire (>= captured; padding allowed).
- * PACKET_OK fills everything; PACKET_FRAGMENT and PACKET_OTHER fill the addresses' octets only. */
+ * PACKET_OK fills everything; PACKET_FRAGMENT the addresses without ports, `fragment_*` and `payload`, which is the
+ * fragment's; PACKET_OTHER the addresses alone. */
 enum packet_result packet_parse(struct packet *packet, const uint8_t *octets, size_t captured,
                                 size_t wire_length) MUST_CHECK;
 

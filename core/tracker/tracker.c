@@ -15,7 +15,7 @@ size_t tracker_memory_octets(uint32_t max_flows)
     return sizeof(struct tracker) + flow_table_memory_octets(max_flows) +
            (size_t)max_flows * (sizeof(struct tracker_session) + SIDE_PAIR * sizeof(struct leg_evidence) +
                                 DIALOGUE_REPLY_TEXT) +
-           TRACKER_KEPT_OCTETS;
+           TRACKER_KEPT_OCTETS + fragments_memory_octets();
 }
 
 struct tracker *tracker_create(const struct tracker_options *options)
@@ -41,6 +41,7 @@ void tracker_destroy(struct tracker *tracker)
 {
     if (tracker != NULL) {
         flow_table_destroy(tracker->table);
+        fragments_destroy(tracker->fragments);
         free(tracker);
     }
 }
@@ -342,6 +343,28 @@ static void on_icmp(struct tracker *tracker, const struct packet *packet, uint64
     }
 }
 
+/* What a whole packet is; one that comes in fragments with the last of them. */
+static enum packet_result take_apart(struct tracker *tracker, struct packet *packet, const uint8_t *octets,
+                                     size_t captured, size_t wire_length)
+{
+    enum packet_result result = packet_parse(packet, octets, captured, wire_length);
+    struct fragments_whole whole;
+    if (result != PACKET_FRAGMENT) {
+        return result;
+    }
+    tracker->stats.fragments++;
+    if (tracker->fragments == NULL) {
+        tracker->fragments = fragments_create();
+    }
+    if (tracker->fragments == NULL || !fragments_take(tracker->fragments, packet, tracker->now_us, &whole)) {
+        return PACKET_FRAGMENT;
+    }
+    tracker->stats.fragments_used += whole.fragment_count;
+    result = packet_parse(packet, whole.octets, whole.captured, whole.length);
+    packet->fragmented = true;
+    return result;
+}
+
 void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t captured, size_t wire_length,
                        uint64_t now_us, int64_t unix_ms)
 {
@@ -353,14 +376,13 @@ void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t ca
     tracker->unix_ms = unix_ms;
     wheel_turn(tracker, now_us);
     tracker->stats.packets++;
-    switch (packet_parse(&packet, octets, captured, wire_length)) {
+    switch (take_apart(tracker, &packet, octets, captured, wire_length)) {
     case PACKET_OK:
         break;
+    case PACKET_FRAGMENT:
+        return;
     case PACKET_OTHER:
         tracker->stats.other_packets++;
-        return;
-    case PACKET_FRAGMENT:
-        tracker->stats.fragments++;
         return;
     case PACKET_CUT:
         tracker->stats.cut_packets++;

@@ -116,7 +116,8 @@ struct tracker_options {
 };
 
 struct tracker_stats {
-    uint64_t packets, tcp_packets, other_packets, malformed_packets, cut_packets, fragments;
+    uint64_t packets, tcp_packets, other_packets, malformed_packets, cut_packets;
+    uint64_t fragments, fragments_used; /* the others lacked a part */
     uint64_t copies, strays;
     uint64_t flows, sessions, not_smtp, evicted;
     uint32_t flows_now, half_open_now;

@@ -2,6 +2,7 @@
 #ifndef SMTPWITNESS_CORE_TRACKER_TRACKER_INTERNAL_H
 #define SMTPWITNESS_CORE_TRACKER_TRACKER_INTERNAL_H
 
+#include "core/tcp/fragments.h"
 #include "core/tracker/tracker.h"
 
 #define TRACKER_TICK_US 100000
@@ -19,6 +20,7 @@ struct tracker_host {
 struct tracker {
     struct tracker_options options;
     struct flow_table *table;
+    struct fragments *fragments; /* with the first fragment, NULL before */
     size_t budget_octets;
     uint64_t now_us;
     int64_t unix_ms; /* of now_us */

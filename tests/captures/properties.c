@@ -350,6 +350,89 @@ static void as_ipv6(const struct packets *from, struct packets *to)
     }
 }
 
+#define FRAGMENT_OCTETS 24
+
+static void put_fragment(struct packets *to, const struct packet_copy *copy, size_t header, size_t offset,
+                         size_t size, bool more, uint16_t id)
+{
+    static uint8_t octets[PACKET_ROOM];
+    bool four = copy->octets[0] >> 4 == 4;
+    size_t front = four ? header : header + 8;
+    memcpy(octets, copy->octets, header);
+    if (four) {
+        octets[2] = (uint8_t)((front + size) >> 8);
+        octets[3] = (uint8_t)(front + size);
+        octets[6] = (uint8_t)((more ? 0x20 : 0) | offset >> 11);
+        octets[7] = (uint8_t)(offset >> 3);
+    } else {
+        octets[4] = (uint8_t)((8 + size) >> 8);
+        octets[5] = (uint8_t)(8 + size);
+        octets[6] = 44;
+        memset(octets + header, 0, 8);
+        octets[header] = copy->octets[6];
+        octets[header + 2] = (uint8_t)(offset >> 8);
+        octets[header + 3] = (uint8_t)(offset | (more ? 1 : 0));
+        octets[header + 6] = (uint8_t)(id >> 8);
+        octets[header + 7] = (uint8_t)id;
+    }
+    memcpy(octets + front, copy->octets + header + offset, size);
+    packets_add(to, octets, front + size, front + size, copy->unix_us);
+}
+
+/* Every packet in pieces that are too small for a TCP header with options, the last one first when `backwards`. */
+static void in_fragments(const struct packets *from, struct packets *to, bool backwards)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const struct packet_copy *copy = &from->at[i];
+        bool four = copy->octets[0] >> 4 == 4;
+        size_t header = four ? (size_t)(copy->octets[0] & 15) * 4 : 40;
+        bool tcp = copy->captured > header && copy->octets[four ? 9 : 6] == 6;
+        size_t total = four ? (size_t)copy->octets[2] << 8 | copy->octets[3]
+                            : ((size_t)copy->octets[4] << 8 | copy->octets[5]) + 40;
+        if (!tcp || total > copy->captured || total <= header + FRAGMENT_OCTETS) {
+            packets_add_copy(to, copy);
+            continue;
+        }
+        size_t count = (total - header + FRAGMENT_OCTETS - 1) / FRAGMENT_OCTETS;
+        size_t each = FRAGMENT_OCTETS;
+        if (count > 4) { /* a big one in four */
+            each = ((total - header) / 4 + 7) / 8 * 8;
+            count = (total - header + each - 1) / each;
+        }
+        for (size_t n = 0; n < count; n++) {
+            size_t part = backwards ? count - 1 - n : n;
+            size_t offset = part * each, left = total - header - offset;
+            put_fragment(to, copy, header, offset, left < each ? left : each, left > each, (uint16_t)i);
+        }
+    }
+}
+
+static void fragments(const struct packets *from, struct packets *to)
+{
+    in_fragments(from, to, false);
+}
+
+static void fragments_backwards(const struct packets *from, struct packets *to)
+{
+    in_fragments(from, to, true);
+}
+
+static void v6_fragments(const struct packets *from, struct packets *to)
+{
+    struct packets middle = {0};
+    as_ipv6(from, &middle);
+    in_fragments(&middle, to, false);
+    packets_clear(&middle);
+}
+
+static void fragments_lost(const struct packets *from, struct packets *to)
+{
+    struct packets middle = {0};
+    in_fragments(from, &middle, false);
+    lose_some(&middle, to);
+    packets_clear(&middle);
+}
+
 /* Behind the last packet of each connection that both sides closed, both reset it. The state is the capture's own: the reset has
  * the number that the other side acknowledged last. */
 static void resets_behind(const struct packets *from, struct packets *to)
@@ -410,6 +493,10 @@ static const struct variant {
     {"half the pace", half_pace, RULE_NO_FAULT, 1},
     {"twice the pace", double_pace, RULE_NO_FAULT, 1},
     {"as IPv6", as_ipv6, RULE_NO_NEW, 1},
+    {"in fragments", fragments, RULE_SAME, 1},
+    {"in fragments, the last first", fragments_backwards, RULE_SAME, 1},
+    {"in fragments of IPv6", v6_fragments, RULE_NO_NEW, 1},
+    {"in fragments, 5 % of them lost", fragments_lost, RULE_NOT_SURE, 10},
     {"resets behind the end", resets_behind, RULE_NO_NEW, 1},
 };
 

@@ -210,13 +210,18 @@ static void test_fragments(void **state)
     (void)state;
     size_t length = put_v4("x");
     test_put16(octets + 6, 0x2000); /* the first of several */
-    assert_int_equal(packet_parse(&packet, octets, length, length), PACKET_OK);
-    assert_true(packet.fragmented);
-    test_put16(octets + 6, 0x2001);
     assert_int_equal(packet_parse(&packet, octets, length, length), PACKET_FRAGMENT);
-    test_put16(octets + 6, 0x2000);
-    assert_int_equal(packet_parse(&packet, octets, 24, 24),
-                     PACKET_FRAGMENT); /* too small for its TCP header */
+    assert_true(packet.fragmented && packet.fragment_more);
+    assert_int_equal(packet.fragment_offset, 0);
+    assert_int_equal(packet.fragment_protocol, 6);
+    assert_int_equal(packet.payload_length, length - 20);
+    test_put16(octets + 6, 0x0003);
+    assert_int_equal(packet_parse(&packet, octets, length - 1, length), PACKET_FRAGMENT);
+    assert_true(packet.fragmented && !packet.fragment_more);
+    assert_int_equal(packet.fragment_offset, 24);
+    assert_int_equal(packet.payload_captured, length - 21);
+    octets[9] = 17;
+    assert_int_equal(packet_parse(&packet, octets, length, length), PACKET_OTHER);
 }
 
 static size_t put_extensions(unsigned count, uint8_t kind)
@@ -251,8 +256,13 @@ static void test_extension_headers(void **state)
     assert_int_equal(packet_parse(&packet, octets, length, length), PACKET_MALFORMED);
     length = put_extensions(1, 44);
     assert_int_equal(packet_parse(&packet, octets, length, length), PACKET_OK);
+    assert_false(packet.fragmented); /* RFC 6946: an atomic fragment is whole */
     test_put16(octets + 42, 8);
+    test_put32(octets + 44, 0x01020304);
     assert_int_equal(packet_parse(&packet, octets, length, length), PACKET_FRAGMENT);
+    assert_int_equal(packet.fragment_offset, 8);
+    assert_int_equal(packet.fragment_id, 0x01020304);
+    assert_int_equal(packet.payload_length, length - 48);
 }
 
 static void test_other_protocols(void **state)
