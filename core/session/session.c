@@ -267,12 +267,9 @@ static void session_after_server(struct session *session, const struct session_m
     }
 }
 
-void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
-                       uint64_t now_us)
+static void before_octets(struct session *session, enum side side, enum side debtor, uint64_t now_us)
 {
-    enum side debtor = session_debtor(session);
     enum phase phase = session->dialogue.phase;
-    uint32_t mails_before = session->dialogue.mails.ok;
     session_charge(session, now_us);
     if (side != session->long_silence_broken_by) {
         session->long_silence_broken_by = SIDE_NONE; /* the legs still carry something */
@@ -280,6 +277,14 @@ void session_on_octets(struct session *session, enum side side, const uint8_t *o
     if (side == debtor) {
         note_slowness(session, debtor, phase, now_us);
     }
+}
+
+void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
+                       uint64_t now_us)
+{
+    enum side debtor = session_debtor(session);
+    uint32_t mails_before = session->dialogue.mails.ok;
+    before_octets(session, side, debtor, now_us);
     struct session_moment before = session_picture(session, now_us);
     dialogue_consume(&session->dialogue, side, octets, length);
     if (side == SIDE_SERVER) {
@@ -294,6 +299,14 @@ void session_on_skipped(struct session *session, enum side side, uint64_t length
     enum side debtor = session_debtor(session);
     session_charge(session, now_us);
     dialogue_skip(&session->dialogue, side, length);
+    session_update_turn(session, side, debtor, now_us);
+}
+
+void session_on_passed(struct session *session, enum side side, uint64_t length, uint64_t now_us)
+{
+    enum side debtor = session_debtor(session);
+    before_octets(session, side, debtor, now_us);
+    dialogue_pass(&session->dialogue, side, length);
     session_update_turn(session, side, debtor, now_us);
 }
 

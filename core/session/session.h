@@ -112,6 +112,8 @@ void session_on_connected(struct session *session, uint64_t now_us);
 void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
                        uint64_t now_us);
 void session_on_skipped(struct session *session, enum side side, uint64_t length, uint64_t now_us);
+/* What dialogue_may_pass() allowed passed without being looked at. */
+void session_on_passed(struct session *session, enum side side, uint64_t length, uint64_t now_us);
 
 /* The round trip of a leg, as measured when it was established (or later); charged to the network in the ledger. */
 void session_set_rtt(struct session *session, enum side side, uint32_t rtt_us);

@@ -284,21 +284,45 @@ void dialogue_skip(struct dialogue *dialogue, enum side side, uint64_t length)
     dialogue_settle(dialogue);
 }
 
+static bool in_sure_body(const struct dialogue *dialogue, enum side side)
+{
+    return dialogue->mode == DIALOGUE_BODY && role_of(dialogue, side) == SIDE_CLIENT &&
+           !state_has(dialogue, STATE_PROVISIONAL);
+}
+
+void dialogue_pass(struct dialogue *dialogue, enum side side, uint64_t length)
+{
+    if (!in_sure_body(dialogue, side)) {
+        dialogue_skip(dialogue, side, length);
+        return;
+    }
+    if (length == 0)
+        return;
+    dialogue->octets[side_index(side)] += length;
+    dialogue->mail_accepted_unread = false;
+    dialogue->body_octets += length;
+    dialogue->tail_length = 0;
+    dialogue->flags &= ~(uint32_t)DIALOGUE_BARE_DOT;
+    state_set(dialogue, STATE_BODY_BEGAN);
+    dialogue_settle(dialogue);
+}
+
 /* ---- questions ---- */
 
-bool dialogue_may_skip(const struct dialogue *dialogue, enum side side, uint64_t *length)
+bool dialogue_may_pass(const struct dialogue *dialogue, enum side side, uint64_t *length, uint32_t *keep)
 {
     bool opaque = dialogue->mode == DIALOGUE_DEAF ||
                   (dialogue->mode == DIALOGUE_CIPHER && dialogue->tls.not_tls && !starttls_due(dialogue));
-    if (opaque) {
-        *length = UINT64_MAX;
+    *keep = 0;
+    *length = UINT64_MAX;
+    if (opaque)
+        return true;
+    if (in_sure_body(dialogue, side)) {
+        *keep = DIALOGUE_KEEP_OCTETS;
         return true;
     }
-    if (dialogue->mode == DIALOGUE_CHUNK && role_of(dialogue, side) == SIDE_CLIENT) {
-        *length = dialogue->chunk_left;
-        return true;
-    }
-    return false;
+    *length = dialogue->chunk_left;
+    return dialogue->mode == DIALOGUE_CHUNK && role_of(dialogue, side) == SIDE_CLIENT;
 }
 
 bool dialogue_line_open(const struct dialogue *dialogue, enum side side)

@@ -145,6 +145,8 @@ struct dialogue {
 
 _Static_assert(sizeof(struct dialogue) <= 416, "an idle session may cost 1 kB in all");
 
+#define DIALOGUE_KEEP_OCTETS 4096u
+
 struct dialogue_options {
     bool implicit_tls;   /* TLS from the first octet (465) */
     bool lmtp;           /* expect LHLO semantics from the start (also switched on by LHLO itself) */
@@ -165,9 +167,15 @@ void dialogue_consume(struct dialogue *dialogue, enum side side, const uint8_t *
  * counted; where lines were expected the side re-synchronises at its next line end. */
 void dialogue_skip(struct dialogue *dialogue, enum side side, uint64_t length);
 
-/* True while every further client octet up to `*length` surely belongs to a body and need not be looked at
- * (BDAT chunk of known length; opaque TLS: UINT64_MAX). */
-bool dialogue_may_skip(const struct dialogue *dialogue, enum side side, uint64_t *length);
+/* True while octets of `side` may pass without being looked at, for speed: up to `*length` of those that have arrived,
+ * the last `*keep` of which must be left and consumed. In a BDAT chunk of known length and in what is opaque nothing
+ * needs to be kept. DATA's body is looked at where its end must be: in the last octets before the client waits for the
+ * reply. Only a client that sends more than DIALOGUE_KEEP_OCTETS behind the final dot without waiting (RFC 2920 allows
+ * it, no known one does) hides its dot so; the server's reply tells then (DIALOGUE_RESYNCED). */
+bool dialogue_may_pass(const struct dialogue *dialogue, enum side side, uint64_t *length, uint32_t *keep);
+
+/* `length` octets passed as dialogue_may_pass() allowed: counted as body, and no gap. */
+void dialogue_pass(struct dialogue *dialogue, enum side side, uint64_t length);
 
 /* A line of that side began and has not ended (no LF yet). */
 bool dialogue_line_open(const struct dialogue *dialogue, enum side side);

@@ -21,8 +21,9 @@ static void check(const struct dialogue *dialogue)
         abort();
     if (dialogue->phase == PHASE_END_OF_DATA && dialogue_may_speak(dialogue))
         abort();
-    uint64_t length = 0;
-    if (dialogue_may_skip(dialogue, SIDE_CLIENT, &length) && length == 0)
+    uint64_t length;
+    uint32_t keep;
+    if (dialogue_may_pass(dialogue, SIDE_CLIENT, &length, &keep) && length == 0)
         abort();
     if (dialogue->kept.role == DIALOGUE_REPLY_NONE && dialogue->kept.text != NULL)
         abort();
@@ -48,6 +49,9 @@ static void follow(const struct transcript *transcript, struct dialogue *dialogu
         case TRANSCRIPT_SKIP:
             dialogue_skip(dialogue, step->side, step->count);
             break;
+        case TRANSCRIPT_PASS:
+            dialogue_pass(dialogue, step->side, step->count);
+            break;
         case TRANSCRIPT_CONNECT:
             dialogue_connected(dialogue);
             break;
@@ -66,7 +70,7 @@ static bool depends_on_cuts(const struct transcript *transcript)
     if (transcript->options.midstream)
         return true;
     for (size_t i = 0; i < transcript->step_count; i++)
-        if (transcript->steps[i].kind == TRANSCRIPT_SKIP)
+        if (transcript->steps[i].kind == TRANSCRIPT_SKIP || transcript->steps[i].kind == TRANSCRIPT_PASS)
             return true;
     return false;
 }

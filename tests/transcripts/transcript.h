@@ -6,6 +6,7 @@
  *   C| text       S| text          the same without a line end
  *   C+ 3000       S+ 3000          so many octets of filler (lines of 60 letters, no dots)
  *   C~ 3000       S~ 3000          so many octets pass unseen
+ *   C> 3000       S> 3000          so many octets pass by, as may-pass allows
  *   CT 22 200 01  ST 23 4113       a TLS record: type, length, its first octets in hex, zeros behind them
  *   C.            S.               that side ends its stream
  *   --                             a new segment; else what one side says in a row goes in one
@@ -33,6 +34,7 @@
 enum transcript_kind {
     TRANSCRIPT_SAY = 0,
     TRANSCRIPT_SKIP,
+    TRANSCRIPT_PASS,
     TRANSCRIPT_CONNECT,
     TRANSCRIPT_ASSERT,
     TRANSCRIPT_ASSERT_WHOLE,
@@ -43,7 +45,7 @@ struct transcript_step {
     enum transcript_kind kind;
     enum side side;
     size_t at, length; /* of transcript.octets: what is said, or the NUL-terminated assertions */
-    uint64_t count;    /* skipped octets */
+    uint64_t count;    /* octets skipped or passed by */
     unsigned line;
 };
 
@@ -184,8 +186,9 @@ static bool transcript_take_said(struct transcript *transcript, const char *text
         rest++;
     if (form == '.' && *rest == 0)
         return true; /* the engine learns of it from its caller */
-    if (form == '~') {
-        struct transcript_step *step = transcript_add(transcript, TRANSCRIPT_SKIP, side, number);
+    if (form == '~' || form == '>') {
+        struct transcript_step *step =
+            transcript_add(transcript, form == '~' ? TRANSCRIPT_SKIP : TRANSCRIPT_PASS, side, number);
         if (step != NULL)
             step->count = strtoull(rest, NULL, 10);
         return step != NULL;

@@ -146,29 +146,37 @@ static void test_may_speak(void **state)
     dialogue_clear(&dialogue);
 }
 
-static void test_may_skip(void **state)
+static void test_may_pass(void **state)
 {
     (void)state;
     struct dialogue dialogue;
-    uint64_t length = 7;
+    uint64_t length;
+    uint32_t keep;
     start(&dialogue);
-    assert_false(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length));
+    assert_false(dialogue_may_pass(&dialogue, SIDE_CLIENT, &length, &keep));
     server(&dialogue, "220 mx\r\n");
     client(&dialogue, "BDAT 5000000000 LAST\r\nabc");
-    assert_true(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length));
+    assert_true(dialogue_may_pass(&dialogue, SIDE_CLIENT, &length, &keep));
     assert_true(length == UINT64_C(4999999997));
-    assert_false(dialogue_may_skip(&dialogue, SIDE_SERVER, &length));
-    dialogue_skip(&dialogue, SIDE_CLIENT, length);
-    assert_false(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length));
+    assert_false(dialogue_may_pass(&dialogue, SIDE_SERVER, &length, &keep));
+    assert_int_equal(keep, 0);
+    dialogue_pass(&dialogue, SIDE_CLIENT, length);
+    assert_false(dialogue_may_pass(&dialogue, SIDE_CLIENT, &length, &keep));
     assert_int_equal(dialogue.flags & DIALOGUE_GAP, 0);
+    dialogue_clear(&dialogue);
+
+    start(&dialogue);
+    server(&dialogue, "220 mx\r\n");
+    client(&dialogue, "EHLO c\r\nMAIL FROM:<a@c>\r\nRCPT TO:<b@mx>\r\nDATA\r\nno 354 yet");
+    assert_false(dialogue_may_pass(&dialogue, SIDE_CLIENT, &length, &keep)); /* may be commands after all */
     dialogue_clear(&dialogue);
 
     static const struct dialogue_options tls = {.implicit_tls = true};
     dialogue_init(&dialogue, &tls);
     dialogue_connected(&dialogue);
-    assert_false(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length)); /* record sizes still tell */
+    assert_false(dialogue_may_pass(&dialogue, SIDE_CLIENT, &length, &keep)); /* record sizes still tell */
     client(&dialogue, "EHLO c\r\n");
-    assert_true(dialogue_may_skip(&dialogue, SIDE_CLIENT, &length)); /* no TLS: nothing tells */
+    assert_true(dialogue_may_pass(&dialogue, SIDE_CLIENT, &length, &keep)); /* no TLS: nothing tells */
     assert_true(length == UINT64_MAX);
     dialogue_clear(&dialogue);
 }
@@ -366,7 +374,7 @@ int main(void)
         cmocka_unit_test(test_kept_text_is_bounded_and_the_first_that_ends_stays),
         cmocka_unit_test(test_kept_text_joins_lines),
         cmocka_unit_test(test_may_speak),
-        cmocka_unit_test(test_may_skip),
+        cmocka_unit_test(test_may_pass),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_random_bodies),
         cmocka_unit_test(test_every_reply_to_every_verb),

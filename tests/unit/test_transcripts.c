@@ -92,7 +92,8 @@ static bool describe(struct run *run, const struct dialogue *dialogue, const cha
                      size_t size)
 {
     const struct tls_stream *tls = &dialogue->tls;
-    uint64_t skip;
+    uint64_t length;
+    uint32_t keep;
 #define NUMBER(name, value)                                                                                  \
     if (strcmp(key, name) == 0) {                                                                            \
         snprintf(text, size, "%llu", (unsigned long long)(value));                                           \
@@ -128,7 +129,8 @@ static bool describe(struct run *run, const struct dialogue *dialogue, const cha
     WORD("server-line", yes(dialogue_line_open(dialogue, SIDE_SERVER)))
     WORD("reply-open", yes(dialogue_reply_open(dialogue)))
     WORD("speak", yes(dialogue_may_speak(dialogue)))
-    NUMBER("skip", dialogue_may_skip(dialogue, SIDE_CLIENT, &skip) ? skip : 0)
+    NUMBER("may-pass", dialogue_may_pass(dialogue, SIDE_CLIENT, &length, &keep) ? length : 0)
+    NUMBER("keep", dialogue_may_pass(dialogue, SIDE_CLIENT, &length, &keep) ? keep : 0)
     WORD("kept", role_name(dialogue->kept.role))
     WORD("class", reply_class_name(dialogue->kept.class))
     WORD("kept-verb", verb_name(dialogue->kept.verb))
@@ -238,6 +240,9 @@ static void run_step(struct run *run, size_t index, struct dialogue *dialogue)
         break;
     case TRANSCRIPT_SKIP:
         dialogue_skip(dialogue, step->side, step->count);
+        break;
+    case TRANSCRIPT_PASS:
+        dialogue_pass(dialogue, step->side, step->count);
         break;
     case TRANSCRIPT_CONNECT:
         dialogue_connected(dialogue);
