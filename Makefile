@@ -35,7 +35,7 @@ UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios check check-fast \
+.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios scenario matrix check check-fast \
         demo bench bench-smoke generate install uninstall clean
 .SECONDARY:
 
@@ -110,7 +110,13 @@ roots:                     ## the small Debian roots the scenarios start mail se
 
 scenarios: $(BIN) roots    ## whole sessions with real mail servers, in network namespaces (root)
 	@tests/scenarios/test_expectations.py
-	@tests/scenarios/run.py --way proxy tests/scenarios
+	@tests/scenarios/run.py --ci
+
+scenario: $(BIN) roots     ## make scenario FILE=...: one scenario file, or every one of a directory, in every way (root)
+	@tests/scenarios/run.py $(FILE)
+
+matrix: $(BIN) roots       ## every fault in every way of seeing, written to tests/scenarios/MATRIX.md (root)
+	@tests/scenarios/run.py --matrix tests/scenarios/MATRIX.md
 
 check-fast:                ## unit tests and lint: before every commit
 	@tests/lib/check.sh unit lint

@@ -6,7 +6,7 @@ set -eu
 
 build='make gcc libc6-dev pkg-config libevent-dev libsystemd-dev libcap-ng-dev libiniparser-dev libpcap-dev libnetfilter-queue-dev libmnl-dev'
 demo='iproute2 iptables ethtool procps util-linux openssl python3 mmdebstrap'
-all='git conntrack nftables clang clang-format clang-tidy libclang-rt-14-dev cppcheck shellcheck mandoc libcmocka-dev'
+all='git tcpdump conntrack nftables clang clang-format clang-tidy libclang-rt-14-dev cppcheck shellcheck mandoc libcmocka-dev'
 
 case ${1:-all} in
 build) packages=$build ;;

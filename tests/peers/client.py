@@ -109,6 +109,15 @@ class Session:
     def do_bdat(self, step):
         identity, message = self.next_message(size_of(step.word(0, "2000")))
         chunk = size_of(step.options.get("chunk", "0")) or len(message)
+        stop, rate = size_of(step.options.get("stop-after", "0")), float(size_of(step.options.get("rate", "0")))
+        if stop or rate:  # one chunk, paced or broken off
+            self.connection.send(f"BDAT {len(message)} LAST\r\n".encode())
+            self.connection.send_paced(message, rate, chunk if chunk < len(message) else 0, stop, step.number("within", 60))
+            if stop:
+                return
+            self.tell_sent(identity, message)
+            self.expect("250", step.number("within", WAIT))
+            return
         for start in range(0, len(message), chunk):
             piece = message[start:start + chunk]
             last = " LAST" if start + chunk >= len(message) else ""
@@ -119,6 +128,8 @@ class Session:
     def do_starttls(self, step):
         self.command("STARTTLS", "220")
         self.do_tls(step)
+        if "hello" in step.words:
+            self.command("EHLO client.test", "250")
 
     def do_tls(self, step):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -215,6 +226,12 @@ class Session:
             wanted = step.options.get("how", "any")
             if wanted not in ("any", how):
                 raise StepFailed(f"expected the connection to end by {wanted}, got {how}")
+        elif verb == "stay":  # hold the connection open until the run is over
+            time.sleep(float(step.word(0, "0")))
+            self.tell(None, None, "staying")
+            report("staying")
+            while True:
+                time.sleep(3600)
         elif verb == "half-close":
             connection.half_close()
         elif verb == "close":
@@ -257,13 +274,14 @@ class Session:
         except (OSError, ValueError, KeyError) as error:
             failed = f"{error.__class__.__name__}: {error}"
         ended = self.ended or (self.connection.ended if self.connection else None)
-        seconds = time.monotonic() - self.started
         if self.connection is not None and self.connection.ended is None:
             ended = "own"
             self.connection.close()
-        report("session", index=self.index, ok=failed is None, failed=failed, step=step.line if step and failed else None,
-               ended=ended or "own", seconds=round(seconds, 3), replies=self.replies,
-               sent=self.connection.sent if self.connection else 0)
+        self.tell(failed, step.line if step and failed else None, ended or "own")
+
+    def tell(self, failed, step, ended):
+        report("session", index=self.index, ok=failed is None, failed=failed, step=step, ended=ended,
+               seconds=round(time.monotonic() - self.started, 3), replies=self.replies, sent=self.connection.sent if self.connection else 0)
 
 
 def main():

@@ -1,5 +1,6 @@
 """expectations.py - compares what came with what a scenario expects; every difference is one sentence."""
 
+import json
 import re
 
 import verdict_line
@@ -15,6 +16,8 @@ def matches(key, wanted, got):
     if wanted is True:
         return None if got not in (None, "") else f"expected some {key}"
     if got is None:
+        if isinstance(wanted, list) and False in wanted:
+            return None
         return f"expected {key}={wanted}, which is missing"
     if isinstance(wanted, list):
         if key == "confidence":
@@ -98,6 +101,62 @@ def read_lines(log):
         if parsed:
             found[parsed[0]].append((text, parsed[1]))
     return found, problems
+
+
+def read_json(output):
+    """The same of what `replay --format=json` printed, with the values as a line has them."""
+    found, problems = {kind: [] for kind in verdict_line.KINDS}, []
+    for text in output.splitlines():
+        try:
+            record = json.loads(text)
+            kind = record.pop("event")
+            found[kind].append((text, {key: _as_text(value) for key, value in record.items()}))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            problems.append(f"replay: malformed line: {error!r}: {text}")
+    return found, problems
+
+
+def _as_text(value):
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{number}" for key, number in value.items())
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def check_same(live, again):
+    """A capture must replay to what was seen live: for each session the same fault, cause and phase."""
+    problems, left = [], list(again)
+    for text, values in live:
+        match = next((line for line in left if line[1].get("client") == values.get("client")), None)
+        if match is None:
+            problems.append(f"replay: no verdict for the session of {values.get('client')}; live: {text}")
+            continue
+        left.remove(match)
+        for key in ("fault", "cause", "phase"):
+            if match[1].get(key) != values.get(key):
+                problems.append(f"replay says {key}={match[1].get(key)}, live it was {key}={values.get(key)}: {match[0]}")
+    if left:
+        problems.append(f"replay: {len(left)} verdict(s) for sessions that were not seen live: {left[0][0]}")
+    return problems
+
+
+def summary(values):
+    """A verdict in a few words."""
+    also = f" or {values['also']}" if values.get("also") else ""
+    return f"{values.get('fault')}{also} {values.get('cause')} {values.get('confidence')} in {values.get('phase')}"
+
+
+def naive_lines(naive, found):
+    """The lines that fall for the naive verdict: any verdict, and any stall that claims more than `possible`."""
+    lines = found["verdict"] + [line for line in found["stall"] if line[1].get("confidence") != "possible"]
+    return [summary(values) for _, values in lines if any(not differences(one, values) for one in naive)]
+
+
+def only_honest(expected, lines):
+    """Whatever differs from what was expected accuses nobody for sure: unknown, or only possible."""
+    strange = [values for _, values in lines if not any(not differences(wanted, values) for wanted in expected)]
+    return bool(strange) and all(values.get("fault") == "unknown" or values.get("confidence") == "possible" for values in strange)
 
 
 def check_clients(expected, sessions):

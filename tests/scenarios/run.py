@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """run.py - runs scenarios: real mail through five network namespaces, and what the witness says about it.
 
-    tests/scenarios/run.py [--way proxy|nfq|forward] [-j N] [-v] [--keep] [FILE|DIRECTORY ...]
+    tests/scenarios/run.py [--way proxy|nfq|replay|forward] [-j N] [-v] [--keep] [FILE|DIRECTORY ...]
+    tests/scenarios/run.py --ci             what every check runs: the scenarios and ways that say so (ci = [...])
+    tests/scenarios/run.py --matrix FILE    everything; FILE gets the table of rows and ways
 
 Without files: all of tests/scenarios. Without --way: each way the scenario names. Needs root. See README.md."""
 
@@ -19,13 +21,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(PROJECT, "tests", "mta")]
 
+import matrix  # noqa: E402
 import mta  # noqa: E402
-from scenario_file import WAYS, Scenario, ScenarioError  # noqa: E402
+from scenario_file import WAYS, ScenarioError, load  # noqa: E402
 
 RUN = os.path.join(PROJECT, "build", "run")
 WORKER = os.path.join(HERE, "worker.py")
 PROGRAM = os.environ.get("SMTPWITNESS") or os.path.join(PROJECT, "build", "smtpwitness")
-TOOLS = ("ip", "iptables", "ip6tables", "ethtool", "tc", "ss", "unshare", "nsenter", "setpriv", "openssl", "sysctl")
+TOOLS = ("ip", "iptables", "ip6tables", "ethtool", "tc", "ss", "unshare", "nsenter", "setpriv", "openssl", "sysctl", "tcpdump")
+GOOD = ("right", "honest-unknown")
 
 
 def find_files(arguments):
@@ -42,10 +46,10 @@ def find_files(arguments):
 
 
 class Job:
-    """One scenario in one way."""
+    """One run of a scenario: in one live way, and with nfq also what replay says about its packets."""
 
-    def __init__(self, scenario, way, options):
-        self.scenario, self.way, self.options = scenario, way, options
+    def __init__(self, scenario, way, tells, options):
+        self.scenario, self.way, self.tells, self.options = scenario, way, tells, options
         self.process = self.directory = None
         self.told = False
         self.started = 0.0
@@ -56,8 +60,8 @@ class Job:
         os.chmod(self.directory, 0o755)
         prefix = f"sc{os.getpid()}-{number}" if number else f"sc{os.getpid()}"
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork",
-                   "--kill-child=KILL", "--mount-proc", "/usr/bin/python3", WORKER, os.path.abspath(self.scenario.path), self.way,
-                   self.directory, prefix]
+                   "--kill-child=KILL", "--mount-proc", "/usr/bin/python3", WORKER, os.path.abspath(self.scenario.path),
+                   self.scenario.name, self.way, self.directory, prefix]
         command += ["--verbose"] if self.options.verbose else []
         command += ["--keep"] if self.options.keep else []
         self.prefix = prefix
@@ -85,32 +89,43 @@ class Job:
     def tell_kept(self):
         """For --keep: how it went, and how to enter."""
         self.told = True
-        for problem in self.problems():
-            print(f"not ok {self.scenario.name} [{self.way}]: {problem}")
+        for way, cell in self.cells().items():
+            for problem in cell["problems"]:
+                print(f"{cell['verdict']} {self.scenario.name} [{way}]: {problem}")
         enter = f"nsenter --target {mta.child_of(self.process.pid)} --mount --pid ip netns exec {self.prefix}-"
         print(f"kept: logs in {self.directory}/logs; enter a node (cli rc mid rs srv) with\n    {enter}mid bash\nCtrl-C ends it", flush=True)
 
-    def problems(self):
+    def cells(self):
+        """{way: judgement} for the ways this run tells of."""
         try:
             with open(os.path.join(self.directory, "result.json"), encoding="utf-8") as file:
-                return json.load(file)["problems"]
+                cells = json.load(file)
         except (OSError, ValueError):
             said = ""
             if self.output is not None:
                 self.output.seek(0)
                 said = self.output.read().decode("utf-8", "replace").strip()[-1500:]
-            return [f"the scenario broke off after {self.seconds():.0f} s: {said}"]
+            cells = {self.way: {"verdict": "failed", "problems": [f"the scenario broke off after {self.seconds():.0f} s: {said}"], "said": []}}
+        missing = {"verdict": "failed", "problems": [f"there is no capture: {' '.join(cells[self.way]['problems'])[:300]}"], "said": []}
+        return {way: cells.get(way, missing) for way in self.tells}
 
     def clean(self, keep_logs):
         if self.directory and not (keep_logs and os.path.isdir(os.path.join(self.directory, "logs"))):
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def why_skipped(scenario, way, options):
+def why_skipped(scenario, way):
+    if way in scenario.unseen:
+        return scenario.unseen[way]
     if way not in scenario.ways:
         return f"not for way {way}"
-    if way == "nfq" and any("enforce" in values.values() for values in scenario.witness.values() if isinstance(values, dict)):
+    enforced = any("enforce" in values.values() for values in scenario.witness.values() if isinstance(values, dict))
+    if way in ("nfq", "replay") and enforced:
         return "the packet hook only reports, and this is about what is enforced"
+    return None
+
+
+def why_impossible(scenario):
     if os.geteuid() != 0:
         return "needs root"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -118,45 +133,52 @@ def why_skipped(scenario, way, options):
         return f"{missing[0]} is not installed"
     if mta.roots_missing(scenario.kinds_of_mta()):
         return f"no root for {mta.roots_missing(scenario.kinds_of_mta())[0]}; run tests/mta/make_roots.sh"
-    if way != "forward" and not os.access(PROGRAM, os.X_OK):
+    if not os.access(PROGRAM, os.X_OK):
         return f"{PROGRAM} is not built"
     return None
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Run scenarios in network namespaces.")
-    parser.add_argument("files", nargs="*", metavar="FILE|DIRECTORY")
-    parser.add_argument("--way", choices=WAYS, action="append", help="only this way (default: each the scenario names)")
-    parser.add_argument("-j", "--jobs", type=int, default=4, help="how many side by side (default 4)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print every command and every line said")
-    parser.add_argument("--keep", action="store_true", help="leave the namespaces standing until Ctrl-C (one scenario, one way)")
-    parser.add_argument("--list", action="store_true", help="print names, ways and descriptions")
-    options = parser.parse_args()
-    try:
-        scenarios = [Scenario(path) for path in find_files(options.files)]
-    except ScenarioError as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return 2
-    if options.list:
-        for scenario in scenarios:
-            print(f"{scenario.name:34} {','.join(scenario.ways):14} {scenario.description}")
-        return 0
-    waiting, passed, failed, skipped = [], 0, 0, 0
+def plan(scenarios, options):
+    """The runs to make, and the cells that are left out: [Job], [(scenario, way, why)]."""
+    jobs, skipped = [], []
     for scenario in scenarios:
-        for way in options.way or scenario.ways:
-            why = why_skipped(scenario, way, options)
+        wanted = options.way or scenario.ways
+        if options.ci:
+            wanted = [way for way in wanted if way in scenario.ci or (way == "replay" and "nfq" in scenario.ci)]
+        elif options.matrix:
+            wanted = matrix.WAYS
+        runs = {}
+        for way in wanted:
+            why = why_skipped(scenario, way) or why_impossible(scenario)
             if why:
-                print(f"skipped {scenario.name} [{way}]: {why}", flush=True)
-                skipped += 1
+                skipped.append((scenario, way, why))
             else:
-                waiting.append(Job(scenario, way, options))
-    if options.keep and len(waiting) != 1:
-        parser.error("--keep wants exactly one scenario and one --way")
+                runs.setdefault("nfq" if way == "replay" else way, []).append(way)
+        jobs += [Job(scenario, way, tells, options) for way, tells in runs.items()]
     # The longest first, so that the last to end is not the longest.
-    waiting.sort(key=lambda job: -job.scenario.seconds)
+    return sorted(jobs, key=lambda job: -job.scenario.seconds), skipped
+
+
+def tell(job, cells):
+    """Prints what came of a run; True when all of it is well."""
+    seconds = job.seconds()
+    for way, cell in cells.items():
+        good = cell["verdict"] in GOOD
+        word = "ok" if cell["verdict"] == "right" else cell["verdict"] if good else f"not ok ({cell['verdict']})"
+        problems = [] if cell["verdict"] == "right" else cell["problems"]
+        print(f"{word} {job.scenario.name} [{way}]{' ' + problems[0] if problems else f' {seconds:.1f} s'}")
+        for problem in problems[1:6]:
+            print(f"    {problem}")
+    well = all(cell["verdict"] in GOOD for cell in cells.values())
+    if not well and os.path.isdir(os.path.join(job.directory, "logs")):
+        print(f"    logs: {os.path.relpath(job.directory)}/logs")
+    sys.stdout.flush()
+    return well
+
+
+def run_all(waiting, options, results):
+    """Runs the jobs side by side; `results` gets {(scenario name, way): judgement}. False when interrupted."""
     running, number = [], 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started in the background of a script
     try:
         while waiting or running:
             while waiting and len(running) < max(options.jobs, 1):
@@ -170,32 +192,58 @@ def main():
                     if options.keep and not job.told and os.path.exists(os.path.join(job.directory, "result.json")):
                         job.tell_kept()
                     continue
-                seconds = job.seconds()
+                cells = job.cells()
                 job.end()
                 running.remove(job)
-                problems = job.problems()
-                if problems:
-                    failed += 1
-                    print(f"not ok {job.scenario.name} [{job.way}]: {problems[0]}")
-                    for problem in problems[1:6]:
-                        print(f"    {problem}")
-                    if os.path.isdir(os.path.join(job.directory, "logs")):
-                        print(f"    logs: {os.path.relpath(job.directory)}/logs")
-                else:
-                    passed += 1
-                    print(f"ok {job.scenario.name} [{job.way}] {seconds:.1f} s")
-                sys.stdout.flush()
-                job.clean(keep_logs=bool(problems))
+                well = tell(job, cells)
+                results.update({(job.scenario.name, way): cell for way, cell in cells.items()})
+                job.clean(keep_logs=not well)
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, signal.SIG_IGN)
         for job in running:
             job.end()
             job.clean(keep_logs=options.keep)
         print(f"interrupted, {len(waiting) + len(running)} not finished", file=sys.stderr)
-        if not options.keep:
-            return 130
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+        return options.keep
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Run scenarios in network namespaces.")
+    parser.add_argument("files", nargs="*", metavar="FILE|DIRECTORY")
+    parser.add_argument("--way", choices=WAYS, action="append", help="only this way (default: each the scenario names)")
+    parser.add_argument("--ci", action="store_true", help="only what every check runs")
+    parser.add_argument("--matrix", metavar="FILE", help="write the table of rows and ways to FILE")
+    parser.add_argument("-j", "--jobs", type=int, default=8, help="how many side by side (default 8)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print every command and every line said")
+    parser.add_argument("--keep", action="store_true", help="leave the namespaces standing until Ctrl-C (one scenario, one way)")
+    parser.add_argument("--list", action="store_true", help="print rows, names, ways and descriptions")
+    options = parser.parse_args()
+    try:
+        scenarios = [scenario for path in find_files(options.files) for scenario in load(path)]
+    except ScenarioError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    if options.list:
+        for scenario in scenarios:
+            print(f"{','.join(scenario.rows):8} {scenario.name:34} {','.join(scenario.ways):24} {scenario.description}")
+        return 0
+    waiting, skipped = plan(scenarios, options)
+    if options.keep and len(waiting) != 1:
+        parser.error("--keep wants exactly one scenario and one --way")
+    for scenario, way, why in skipped:
+        print(f"skipped {scenario.name} [{way}]: {why}", flush=True)
+    results = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started in the background of a script
+    if not run_all(waiting, options, results):
+        return 130
+    failed = sum(cell["verdict"] not in GOOD for cell in results.values())
+    if options.matrix:
+        complete = matrix.write(options.matrix, scenarios, results, {(scenario.name, way): why for scenario, way, why in skipped})
+        failed += not complete
+    print(f"{len(results) - failed} passed, {failed} failed, {len(skipped)} skipped")
     return 1 if failed else 0
 
 

@@ -1,13 +1,20 @@
-"""scenario_file.py - loads one scenario (TOML) and refuses what it does not know, so that a misspelt expectation
-cannot pass unnoticed. The fields are described in README.md."""
+"""scenario_file.py - loads one file (TOML) into its scenarios, one for the file itself and one for each of its variants,
+and refuses what it does not know, so that a misspelt expectation cannot pass unnoticed. The fields are described in README.md."""
 
+import copy
 import os
+import re
 import tomllib
 
-WAYS = ("proxy", "nfq", "forward")
+# The ways of seeing, and `forward`: no witness at all, to see whether the bed itself is right. A run in way nfq captures its
+# packets, and `replay` is what the witness says about that capture.
+WAYS = ("proxy", "nfq", "replay", "forward")
+SEEING = tuple(way for way in WAYS if way != "forward")
+LIVE = tuple(way for way in WAYS if way != "replay")
 ACTION_KINDS = ("run", "signal", "config", "start-witness", "wait-log", "stop-server", "start-server")
 ALLOWED = {
-    "": {"description", "ways", "seconds", "settle", "topology", "server", "client", "witness", "action", "expect"},
+    "": {"description", "ways", "unseen", "row", "twin", "family", "values", "naive", "ci", "variant", "seconds", "settle", "topology",
+         "server", "client", "witness", "action", "expect"},
     "topology": {"offload"},
     "server": {"kind", "settings", "services", "script", "scripts", "receive-buffer", "backlog", "extensions"},
     "client": {"kind", "script", "scripts", "target", "sources", "parallel", "sessions", "stagger", "receive-buffer", "settings",
@@ -21,6 +28,13 @@ ALLOWED = {
 }
 # Options of [witness]; each table in it is a section of the configuration file.
 WITNESS_OPTIONS = {"read"}
+# What a capture can show of a verdict; the rest belongs to a live witness (its probes, limits and actions).
+REPLAY_KEYS = {"fault", "cause", "confidence", "also", "where", "phase", "owed-by", "reply", "mails", "rcpts", "tls", "client", "server",
+               "bytes-client", "count", "ways"}
+FAMILIES = {
+    4: {"iptables": "iptables", "client": "192.0.2.2", "server": "203.0.113.2", "icmp": "icmp"},
+    6: {"iptables": "ip6tables", "client": "2001:db8:1::2", "server": "2001:db8:4::2", "icmp": "icmpv6"},
+}
 
 
 class ScenarioError(Exception):
@@ -38,21 +52,88 @@ def _list(value):
     return value if isinstance(value, list) else [value]
 
 
-class Scenario:
-    def __init__(self, path):
-        self.path = path
-        self.name = os.path.splitext(os.path.basename(path))[0]
+def merge(base, over):
+    """`over` laid on `base`: tables key by key, a table on a list of one table goes to that table, all else replaces."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {key: merge(base[key], over[key]) if key in base and key in over else over.get(key, base.get(key))
+                for key in list(base) + [key for key in over if key not in base]}
+    if isinstance(base, list) and len(base) == 1 and isinstance(base[0], dict) and isinstance(over, dict):
+        return [merge(base[0], over)]
+    return over
+
+
+def fill(node, values, path):
+    """Every {{expression}} in the strings of `node` becomes its value; a string that is nothing else takes the value's type."""
+    if isinstance(node, dict):
+        return {key: fill(value, values, path) for key, value in node.items()}
+    if isinstance(node, list):
+        return [fill(value, values, path) for value in node]
+    if not isinstance(node, str) or "{{" not in node:
+        return node
+
+    def value_of(expression):
         try:
-            with open(path, "rb") as file:
-                data = tomllib.load(file)
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise ScenarioError(f"{path}: {error}") from error
+            return eval(expression, {"__builtins__": {}}, values)  # pylint: disable=eval-used
+        except (SyntaxError, NameError, TypeError) as error:
+            raise ScenarioError(f"{path}: {{{{{expression}}}}}: {error}; known values: {', '.join(values)}") from None
+
+    whole = re.fullmatch(r"\{\{([^{}]+)\}\}", node)
+    if whole:
+        return value_of(whole.group(1))
+    return re.sub(r"\{\{([^{}]+)\}\}", lambda match: str(value_of(match.group(1))), node)
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ScenarioError(f"{path}: {error}") from error
+
+
+def load(path):
+    """The scenarios of a file: its own, and one for each [[variant]]."""
+    data = _read(path)
+    variants = data.pop("variant", [])
+    name = os.path.splitext(os.path.basename(path))[0]
+    found = [Scenario(path, name, data)]
+    for variant in variants:
+        variant = dict(variant)
+        label = variant.pop("name", None) or variant.get("twin")
+        if not label:
+            raise ScenarioError(f"{path}: a [[variant]] lacks twin or name")
+        variant.setdefault("twin", label)
+        variant.setdefault("ci", [])
+        found.append(Scenario(path, f"{name}.{label}", merge(copy.deepcopy(data), variant)))
+    names = [scenario.name for scenario in found]
+    if len(set(names)) != len(names):
+        raise ScenarioError(f"{path}: two variants have the same name")
+    return found
+
+
+class Scenario:
+    def __init__(self, path, name, data):
+        self.path, self.name = path, name
         _check(data, "", path)
+        self.family = data.get("family", 4)
+        if self.family not in FAMILIES:
+            raise ScenarioError(f"{path}: family = {self.family}: 4 or 6")
+        data = fill(data, dict(FAMILIES[self.family], family=self.family, **data.get("values", {})), path)
         self.description = data.get("description", "")
-        self.ways = data.get("ways", list(WAYS))
-        for way in self.ways:
+        self.rows = _list(data.get("row", []))
+        self.twin = data.get("twin", "")
+        self.naive = _list(data.get("naive", []))
+        self.unseen = data.get("unseen", {})   # way -> why it cannot be seen there
+        self.ways = [way for way in data.get("ways", WAYS) if way not in self.unseen]
+        self.ci = data.get("ci", [])           # the ways in which it runs in every check
+        for way in [*data.get("ways", ()), *self.unseen, *self.ci]:
             if way not in WAYS:
                 raise ScenarioError(f"{path}: unknown way '{way}'; known: {', '.join(WAYS)}")
+        if "nfq" in self.ways and "replay" not in self.unseen and "replay" not in self.ways:
+            self.ways.append("replay")
+        for row in self.rows:
+            if not re.fullmatch(r"S\d\d", row):
+                raise ScenarioError(f"{path}: row = \"{row}\": a row is named like S23")
         self.seconds = data.get("seconds", 60)
         self.settle = data.get("settle", 6)
         self.topology = data.get("topology", {})
@@ -63,6 +144,7 @@ class Scenario:
         names = {client.get("name") for client in self.clients}
         for client in self.clients:
             _check(client, "client", path)
+            client.setdefault("target", self.family)
             if client.get("after") not in names | {None}:
                 raise ScenarioError(f"{path}: [[client]] after = \"{client['after']}\": no client has that name")
         self.witness = data.get("witness", {})
@@ -86,13 +168,40 @@ class Scenario:
                 _check(item, "expect." + key, path)
 
     def expected(self, key, way):
-        """The items of [[expect.KEY]] that apply to this way."""
+        """The items of [[expect.KEY]] that apply to this way, with the values for it."""
         items = _list(self.expect.get(key, []))
-        if way == "nfq" and not any("nfq" in item.get("ways", ()) for item in items):
+        named = {one for item in items for one in item.get("ways", ())}
+        look_up = [way]
+        if way == "replay":
+            look_up.append("nfq")
+        if way in ("nfq", "replay"):
             # TCP stays end to end: the peers see what they would see without a witness, and the lines are the witness's.
-            way = "forward" if key in ("client", "mail") else "proxy"
-        return [item for item in items if way in item.get("ways", WAYS)]
+            look_up.append("forward" if key in ("client", "mail") else "proxy")
+        chosen = next((one for one in look_up if one in named), look_up[-1])
+        items = [_for_way(item, look_up) for item in items if chosen in item.get("ways", WAYS)]
+        if way == "replay":
+            items = [_seen_in_capture(item) for item in items]
+        return items
 
     def kinds_of_mta(self):
         kinds = [self.server.get("kind")] + [client.get("kind", "scripted") for client in self.clients]
         return sorted({kind for kind in kinds if kind in ("postfix", "exim")})
+
+
+def _for_way(item, look_up):
+    """A value may be a table with one for each way: {proxy = ..., nfq = ..., else = ...}."""
+    def one(value):
+        if not isinstance(value, dict):
+            return value
+        return next((value[way] for way in (*look_up, "else") if way in value), None)
+
+    chosen = {key: one(value) for key, value in item.items()}
+    return {key: value for key, value in chosen.items() if value is not None}
+
+
+def _seen_in_capture(item):
+    """What is asked of a replay: the same verdict, but a capture has no probes of its own, so it may be less sure."""
+    item = {key: value for key, value in item.items() if key in REPLAY_KEYS}
+    if isinstance(item.get("confidence"), list):
+        item["confidence"] = ["possible", item["confidence"][1]]
+    return item

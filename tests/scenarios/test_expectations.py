@@ -11,9 +11,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "peers")]
 
 import expectations  # noqa: E402
+import matrix  # noqa: E402
 import smtp_peer  # noqa: E402
 import verdict_line  # noqa: E402
-from scenario_file import Scenario, ScenarioError  # noqa: E402
+from scenario_file import ScenarioError, load  # noqa: E402
 
 LINE = ('Nov 22 03:39:08 gate smtpwitness[7]: verdict session=7f3a-12 fault=client cause=data-start-stall confidence=likely also= '
         'waited-ms=8010 duration-ms=9000 ledger-ms=client:8010,server:900,client-network:40,server-network:50,witness:0 '
@@ -44,12 +45,14 @@ class Lines(unittest.TestCase):
 
     def test_accepts(self):
         for wanted in ({"fault": "client"}, {"waited-ms": [7000, 9500]}, {"reply": "~^421"}, {"cause": ["x", "data-start-stall"]},
-                       {"confidence": ["possible", "likely"]}, {"also": False, "limit-ms": False}, {"reply": True}):
+                       {"confidence": ["possible", "likely"]}, {"also": False, "limit-ms": False}, {"reply": True},
+                       {"limit-ms": [False, "5"]}):
             self.assertEqual(self.problems([wanted], LINE), [], wanted)
 
     def test_refuses(self):
         for wanted in ({"fault": "server"}, {"waited-ms": [1, 8009]}, {"reply": "~^422"}, {"cause": ["x", "y"]}, {"limit-ms": 4},
-                       {"confidence": ["certain", "certain"]}, {"also": True}, {"reply": False}, {"fault": "client", "count": 2}):
+                       {"confidence": ["certain", "certain"]}, {"also": True}, {"reply": False}, {"fault": "client", "count": 2},
+                       {"reply": [False, "~^5"]}):
             self.assertNotEqual(self.problems([wanted], LINE), [], wanted)
 
     def test_refuses_one_line_too_many_or_too_few(self):
@@ -90,25 +93,97 @@ class Clients(unittest.TestCase):
             self.assertNotEqual(expectations.check_clients([wanted], [self.session]), [], wanted)
 
 
+class Judgement(unittest.TestCase):
+    def found(self, *lines):
+        return expectations.read_lines(lines)[0]
+
+    def test_naive_is_found_in_verdicts_and_in_stalls_that_claim_something(self):
+        naive = [{"fault": "client", "cause": "data-start-stall"}]
+        self.assertTrue(expectations.naive_lines(naive, self.found(LINE)))
+        self.assertTrue(expectations.naive_lines(naive, self.found(LINE.replace("verdict", "stall"))))
+        self.assertFalse(expectations.naive_lines(naive, self.found(LINE.replace("verdict", "stall").replace("likely", "possible"))))
+        self.assertFalse(expectations.naive_lines([{"fault": "server"}], self.found(LINE)))
+
+    def test_only_what_accuses_nobody_is_honest(self):
+        wanted = [{"fault": "server"}]
+        for line, honest in ((LINE, False), (LINE.replace("likely", "possible"), True), (LINE.replace("fault=client", "fault=unknown"), True)):
+            self.assertEqual(expectations.only_honest(wanted, self.found(line)["verdict"]), honest, line)
+        self.assertFalse(expectations.only_honest(wanted, []))
+
+    def test_a_replay_must_say_the_same(self):
+        live = self.found(LINE)["verdict"]
+        self.assertEqual(expectations.check_same(live, live), [])
+        for again in ([], live * 2, self.found(LINE.replace("fault=client", "fault=server"))["verdict"]):
+            self.assertNotEqual(expectations.check_same(live, again), [])
+
+    def test_json_reads_like_a_line(self):
+        found, problems = expectations.read_json('{"event":"verdict","fault":"none","also":[],"notes":["a","b"],"waited-ms":7,"ledger-ms":{"x":1}}')
+        self.assertEqual(problems, [])
+        self.assertEqual(found["verdict"][0][1], {"fault": "none", "also": "", "notes": "a,b", "waited-ms": "7", "ledger-ms": "x:1"})
+        for bad in ("{", "[]", '{"fault":"none"}'):
+            self.assertNotEqual(expectations.read_json(bad)[1], [], bad)
+
+
+def load_text(text):
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        return load(file.name)
+
+
 class Files(unittest.TestCase):
     def test_every_scenario_loads(self):
         files = glob.glob(os.path.join(HERE, "*", "*.toml"))
         self.assertGreater(len(files), 50)
-        for path in files:
-            scenario = Scenario(path)
-            self.assertTrue(scenario.description, path)
+        rows = {row for row, _, _ in matrix.read_rows()}
+        for scenario in (scenario for path in files for scenario in load(path)):
+            self.assertTrue(scenario.description, scenario.path)
+            self.assertLessEqual(set(scenario.rows), rows, scenario.path)
             for client in scenario.clients:
                 for script in client.get("scripts", [client.get("script", [])]):
                     smtp_peer.unroll(script)
 
     def test_a_misspelt_field_is_refused(self):
         for text in ('expcet = 1', '[[action]]\nrun = "x"', '[[action]]\nat = 1', '[client]\nscirpt = []', '[[expect.client]]\nseen = "x"',
-                     'ways = ["teleport"]', '[witness]\nreed = 1', "[server]\nkind =", '[client]\nafter = "nobody"'):
-            with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-                file.write(text)
-                file.flush()
-                with self.assertRaises(ScenarioError, msg=text):
-                    Scenario(file.name)
+                     'ways = ["teleport"]', '[witness]\nreed = 1', "[server]\nkind =", '[client]\nafter = "nobody"', 'row = "23"',
+                     'ci = ["x"]', 'family = 5', 'description = "{{nothing}}"', "[[variant]]\nfamily = 6", '[[variant]]\ntwin = "a"\nrwo = 1'):
+            with self.assertRaises(ScenarioError, msg=text):
+                load_text(text)
+
+    def test_variants_lie_over_the_file(self):
+        base, six = load_text("""
+            values = { wait = 4 }
+            [client]
+            script = ["expect 220 within={{wait * 2}}"]
+            [[action]]
+            on = "rs"
+            run = "{{iptables}} -d {{server}}"
+            [[expect.verdict]]
+            fault = "client"
+            waited-ms = "{{[wait * 1000, wait * 2000]}}"
+            [[variant]]
+            twin = "ipv6"
+            family = 6
+            values = { wait = 2 }
+            [variant.expect.verdict]
+            fault = "server"
+            """)
+        self.assertEqual((base.clients[0]["script"], base.clients[0]["target"]), (["expect 220 within=8"], 4))
+        self.assertEqual((six.clients[0]["script"], six.clients[0]["target"]), (["expect 220 within=4"], 6))
+        self.assertEqual(six.actions[0]["run"], "ip6tables -d 2001:db8:4::2")
+        self.assertEqual(six.name, base.name + ".ipv6")
+        self.assertEqual(base.expected("verdict", "proxy"), [{"fault": "client", "waited-ms": [4000, 8000]}])
+        self.assertEqual(six.expected("verdict", "proxy"), [{"fault": "server", "waited-ms": [2000, 4000]}])
+
+    def test_values_for_a_way(self):
+        scenario = load_text("""
+            [[expect.verdict]]
+            cause = { proxy = "a", nfq = "b" }
+            confidence = ["likely", "certain"]
+            probe = "answered"
+            """)[0]
+        self.assertEqual([scenario.expected("verdict", way)[0]["cause"] for way in ("proxy", "nfq", "replay")], ["a", "b", "b"])
+        self.assertEqual(scenario.expected("verdict", "replay"), [{"cause": "b", "confidence": ["possible", "certain"]}])
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 """worker.py - performs one scenario in one way. Started by run.py as the first process of its own process and mount
 namespaces: whatever happens to it, the kernel ends everything it started and drops everything it mounted.
 
-    worker.py SCENARIO WAY DIRECTORY PREFIX [--verbose] [--keep]
+    worker.py FILE SCENARIO WAY DIRECTORY PREFIX [--verbose] [--keep]
 
-DIRECTORY gets result.json ({"problems": [...]} or {"skipped": why}) and, unless all is well, logs/."""
+SCENARIO is the name of one of the file's scenarios (a variant's is FILE.VARIANT). DIRECTORY gets result.json, a judgement
+for each way that was seen ({"nfq": {"verdict": "right", "problems": [], "said": [...]}, "replay": ...}), and, unless all is
+well, logs/."""
 
 import json
 import os
@@ -26,7 +28,7 @@ sys.path[:0] = [HERE, os.path.join(TESTS, "mta"), os.path.join(TESTS, "peers")]
 import expectations  # noqa: E402
 import mta  # noqa: E402
 import topology  # noqa: E402
-from scenario_file import Scenario  # noqa: E402
+from scenario_file import load  # noqa: E402
 from smtp_peer import identity_of, message_of, text_hash  # noqa: E402
 
 PROGRAM = os.environ.get("SMTPWITNESS") or os.path.join(PROJECT, "build", "smtpwitness")
@@ -39,6 +41,7 @@ WITNESS_DEFAULTS = {
     "proxy": {"workers": "2", "probe-after": "1s", "drain": "5s"},
     "nfq": {"queues": "2", "probe-after": "1s"},
 }
+CONFIG = "/run/smtpwitness-scenario.conf"
 
 
 class Failure(Exception):
@@ -82,12 +85,14 @@ class Worker:
         self.clients = []           # (name, Popen or Mta)
         self.witness = None
         self.witness_exits = []
+        self.capture = None         # tcpdump, in the ways whose packets are also replayed
         self.readers = {}
         self.done_marks = set()
         self.done_clients = set()
         self.events = {}            # source -> events of scripted peers
         self.sent = {}              # identity -> hash
         self.problems = []
+        self.cells = {}             # way -> judgement
 
     def trace(self, text):
         if self.verbose:
@@ -201,17 +206,17 @@ class Worker:
                          for name, values in sections.items())
 
     def write_config(self, text):
-        path = "/run/smtpwitness-scenario.conf"
-        with open(path, "w", encoding="utf-8") as file:
+        with open(CONFIG, "w", encoding="utf-8") as file:
             file.write(text)
         self.trace("configuration:\n    " + text.strip().replace("\n", "\n    "))
-        return path
 
     def start_witness(self, load_rules=True):
         if self.way == "forward":
             return
-        path = self.write_config(self.config_text()) if load_rules else "/run/smtpwitness-scenario.conf"
-        words = [PROGRAM, self.way, "--config", path]
+        if load_rules:
+            self.write_config(self.config_text())
+            self.start_capture()
+        words = [PROGRAM, self.way, "--config", CONFIG]
         if self.scenario.witness.get("read", "stderr") == "stderr":
             words.append("--foreground")
         words = self.topology.inside("mid", words)
@@ -250,6 +255,45 @@ class Worker:
         self.witness_exits.append(self.witness.returncode)
         self.witness = None
 
+    # -- the capture -------------------------------------------------------------------------------------------
+
+    def capture_file(self):
+        return os.path.join(self.live, "mid.pcap")
+
+    def start_capture(self):
+        """All packets on both sides of the hook, as an administrator would take them: `tcpdump -i any`."""
+        if self.way != "nfq" or "replay" not in self.scenario.ways:
+            return
+        largest = "66000" if self.topology.offload else "2000"  # the ring of 32 MB has a slot of this size for each packet
+        words = self.topology.inside("mid", ["tcpdump", "-i", "any", "-n", "-U", "--immediate-mode", "-B", "32768", "-s", largest,
+                                             "-Z", "root", "-w", self.capture_file()])
+        self.trace(" ".join(words))
+        self.capture = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.readers["tcpdump"] = self.lines.follow("tcpdump", self.capture.stderr)
+        self.wait("tcpdump listens", lambda: any("listening on" in line for line in self.lines.of("tcpdump")), 10)
+
+    def stop_capture(self):
+        if self.capture is None:
+            return
+        time.sleep(0.1)  # what came last is still on its way to it
+        self.capture.terminate()
+        self.capture.wait(10)
+        self.readers["tcpdump"].join(5)
+
+    def replay(self):
+        """What the witness says about the capture: verdict lines as read_lines() gives them."""
+        words = [PROGRAM, "replay", "--config", CONFIG, "--format=json", self.capture_file()]
+        self.trace(" ".join(words))
+        done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        self.lines.kept["replay"] = (done.stdout + done.stderr).splitlines()
+        problems = []
+        if done.returncode != 0:
+            problems.append(f"replay ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+        lost = [line for line in self.lines.of("tcpdump") if "dropped by kernel" in line and not line.startswith("0 ")]
+        problems += [f"the capture is not complete: {line}" for line in lost]
+        found, malformed = expectations.read_json(done.stdout)
+        return found, problems + malformed
+
     # -- clients -----------------------------------------------------------------------------------------------
 
     def start_client(self, index, client):
@@ -285,8 +329,14 @@ class Worker:
         process = dict(self.clients)[name]
         if not isinstance(process, subprocess.Popen):
             return True
-        return name in self.done_clients or (
+        return name in self.done_clients or self.stays(name) or (
             process.poll() is not None and not self.readers[name].is_alive())
+
+    def stays(self, name):
+        """All its sessions have reached `stay`: they hold their connections until the run is over."""
+        client = next(client for index, client in enumerate(self.scenario.clients) if client.get("name", f"client{index}") == name)
+        staying = sum(event["event"] == "staying" for event in self.events[name])
+        return staying > 0 and staying >= client.get("parallel", 1)
 
     # -- actions -----------------------------------------------------------------------------------------------
 
@@ -386,6 +436,7 @@ class Worker:
         self.drain_queue()
         self.perform_at("end")
         self.stop_witness()
+        self.stop_capture()
         self.drain_queue()
 
     def unfinished(self):
@@ -457,7 +508,7 @@ class Worker:
         time.sleep(0.2)  # one too many would come now
 
     def check(self):
-        expect, problems = self.scenario.expect, self.problems
+        problems = self.problems
         sessions = [event for name, process in self.clients if isinstance(process, subprocess.Popen)
                     for event in self.events[name] if event["event"] == "session"]
         problems += expectations.check_clients(self.scenario.expected("client", self.way), sessions)
@@ -469,16 +520,7 @@ class Worker:
             return
         log = self.witness_log()
         self.check_log("witness-log", "\n".join(log))
-        found, malformed = expectations.read_lines(log)
-        problems += malformed
-        problems += expectations.check_lines("verdict", self.scenario.expected("verdict", self.way), found["verdict"], True)
-        for kind in ("stall", "refusal"):
-            problems += expectations.check_lines(kind, self.scenario.expected(kind, self.way), found[kind], False)
-        for text, values in found["verdict"]:
-            problems += expectations.check_ledger(text, values)
-            if values.get("mode") != self.way:
-                problems.append(f"expected mode={self.way}: {text}")
-        wanted = expect.get("witness-exit", [0])
+        wanted = self.scenario.expect.get("witness-exit", [0])
         if self.witness_exits != wanted:
             tail = " / ".join(self.lines.of("witness")[-3:])
             problems.append(f"the witness ended with {self.witness_exits}, expected {wanted}: {tail}")
@@ -486,6 +528,28 @@ class Worker:
             if "Sanitizer" in line or "runtime error:" in line:
                 problems.append(f"a sanitizer spoke: {line}")
                 break
+        found, malformed = expectations.read_lines(log)
+        problems += malformed
+        self.cells[self.way] = self.judge(self.way, found)
+        if self.capture is not None:
+            again, spoilt = self.replay()
+            self.cells["replay"] = self.judge("replay", again)
+            self.cells["replay"]["problems"] += expectations.check_same(found["verdict"], again["verdict"])
+            self.cells["replay"]["spoilt"] = spoilt
+
+    def judge(self, way, found):
+        """The judgement of what was said in a way: what differs, and what that makes of it."""
+        problems = expectations.check_lines("verdict", self.scenario.expected("verdict", way), found["verdict"], True)
+        if way != "replay":  # which tells no stalls: they are over
+            for kind in ("stall", "refusal"):
+                problems += expectations.check_lines(kind, self.scenario.expected(kind, way), found[kind], False)
+        for text, values in found["verdict"]:
+            problems += expectations.check_ledger(text, values)
+            if values.get("mode") != way:
+                problems.append(f"expected mode={way}: {text}")
+        return {"problems": problems, "said": [expectations.summary(values) for _, values in found["verdict"]],
+                "naive": expectations.naive_lines(self.scenario.naive, found),
+                "honest": expectations.only_honest(self.scenario.expected("verdict", way), found["verdict"])}
 
     def check_log(self, key, text):
         for pattern in self.scenario.expect.get(key, []):
@@ -505,6 +569,8 @@ class Worker:
         for name, client in self.clients:
             if isinstance(client, mta.Mta):
                 texts[name + ".log"] = client.log()
+        if os.path.exists(self.capture_file()):
+            shutil.copy(self.capture_file(), folder)
         for name in os.listdir(self.live):
             if name.endswith(".stderr"):
                 with open(os.path.join(self.live, name), encoding="utf-8", errors="replace") as file:
@@ -515,20 +581,41 @@ class Worker:
                     file.write(text)
 
 
+def result_of(worker):
+    """What was judged for each way. What went wrong with the run itself spoils all of them."""
+    cells = worker.cells
+    if not cells:
+        cells[worker.way] = {"problems": [], "said": [], "naive": [], "honest": False}
+    for cell in cells.values():
+        spoilt = worker.problems + cell.pop("spoilt", [])
+        if spoilt:
+            cell["verdict"] = "failed"
+        elif cell["naive"]:
+            cell["verdict"] = "naive"
+        elif not cell["problems"]:
+            cell["verdict"] = "right"
+        else:
+            cell["verdict"] = "honest-unknown" if cell["honest"] else "wrong"
+        cell["problems"] = spoilt + [f"the naive verdict: {text}" for text in cell.pop("naive")] + cell["problems"]
+        del cell["honest"]
+    return cells
+
+
 def main():
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
-    path, way, directory, prefix = words
+    path, name, way, directory, prefix = words
     verbose, keep = "--verbose" in sys.argv, "--keep" in sys.argv
-    worker = Worker(Scenario(path), way, directory, prefix, verbose)
+    worker = Worker(next(scenario for scenario in load(path) if scenario.name == name), way, directory, prefix, verbose)
     try:
         worker.run()
         worker.check()
     except (Failure, mta.MtaError, RuntimeError, OSError, ValueError) as error:
         worker.problems.insert(0, f"{error}" if isinstance(error, (Failure, mta.MtaError, RuntimeError)) else repr(error))
-    if worker.problems or keep:
+    cells = result_of(worker)
+    if keep or any(cell["problems"] for cell in cells.values()):
         worker.save_logs()
     with open(os.path.join(directory, "result.json"), "w", encoding="utf-8") as file:
-        json.dump({"problems": worker.problems}, file)
+        json.dump(cells, file)
     if keep:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # run.py ends it, and says how to enter
         while True:
