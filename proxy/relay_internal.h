@@ -1,5 +1,5 @@
-/* relay_internal - between the parts of relay: relay.c moves octets, relay_evidence.c samples and probes,
- * relay_admission.c holds and refuses. */
+/* relay_internal - between the parts of relay: relay.c has the states and turns, relay_octets.c moves octets,
+ * relay_evidence.c samples and probes, relay_admission.c holds and refuses. */
 #ifndef SMTPWITNESS_PROXY_RELAY_INTERNAL_H
 #define SMTPWITNESS_PROXY_RELAY_INTERNAL_H
 
@@ -19,13 +19,21 @@ static inline const struct settings_proxy *relay_settings(const struct relay *re
 void relay_dial(struct relay *relay, uint64_t now_us);
 bool relay_watch(struct relay *relay, enum side side); /* adds the leg to the event set */
 void relay_schedule(struct relay *relay, uint64_t now_us);
-void relay_write(struct relay *relay, enum side side, const uint8_t *octets, size_t length, size_t limit,
-                 uint64_t now_us);
 void relay_part(struct relay *relay, uint64_t now_us);
 void relay_die(struct relay *relay);
 /* Logs the verdict, once; `counts` replaces the session's own when not NULL. */
 void relay_conclude(struct relay *relay, const struct limiter_counts *counts, uint64_t now_us);
 void relay_release_place(struct relay *relay, uint64_t now_us);
+
+/* relay_octets.c */
+void relay_write(struct relay *relay, enum side side, const uint8_t *octets, size_t length, size_t limit,
+                 uint64_t now_us);
+/* Writes to `side` what waits for it. */
+void relay_flush(struct relay *relay, enum side side, uint64_t now_us);
+/* Moves what `side` says to the other leg, in `*reads` reads at most. False when the side is gone. */
+bool relay_pump(struct relay *relay, enum side side, unsigned *reads, uint64_t now_us);
+/* The leg failed; the first reason counts. */
+void relay_set_error(struct leg *leg, int error);
 
 /* relay_evidence.c */
 void relay_sample(struct relay *relay, enum side side, uint64_t now_us);
