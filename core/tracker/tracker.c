@@ -225,7 +225,11 @@ static void on_evict(void *context, struct flow_entry *entry)
     struct tracker *tracker = context;
     tracker->stats.evicted++;
     timer_disarm(tracker, entry);
-    tracker_session_finish(tracker, entry, tracker->now_us);
+    if (entry->population == FLOW_HALF_OPEN) { /* nothing proves that it exists: a flood fills no log */
+        tracker_session_drop(tracker, entry);
+    } else {
+        tracker_session_finish(tracker, entry, tracker->now_us);
+    }
     flow_clear(&entry->flow, &tracker->budget_octets);
 }
 

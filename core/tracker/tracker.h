@@ -97,7 +97,8 @@ struct tracker_callbacks {
                  uint64_t now_us);
     /* enum session_want: probes and closing are the caller's to do. May be NULL. */
     void (*want)(void *context, struct tracker_session *tracked, uint32_t wants, uint64_t now_us);
-    /* A session turned out not to be SMTP: free its story. May be NULL. */
+    /* A session goes away without a record: it is not SMTP, or a flood pushed it out before both sides had shown that it
+     * exists. Free its story. May be NULL. */
     void (*dropped)(void *context, struct tracker_session *tracked);
 };
 

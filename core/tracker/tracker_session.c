@@ -75,7 +75,6 @@ void tracker_session_drop(struct tracker *tracker, struct flow_entry *entry)
     entry->ignored = true;
     flow_clear(&entry->flow, &tracker->budget_octets);
     if (tracked != NULL) {
-        tracker->stats.not_smtp++;
         tracker->stats.sessions--;
         if (tracker->options.callbacks.dropped != NULL) {
             tracker->options.callbacks.dropped(tracker->options.callbacks.context, tracked);
@@ -209,6 +208,7 @@ static bool detect(struct tracker *tracker, struct tracker_session *tracked, enu
         return true;
     }
     if (!maybe) {
+        tracker->stats.not_smtp++;
         tracker_session_drop(tracker, tracked->entry);
         return false;
     }
@@ -477,6 +477,7 @@ void tracker_session_finish(struct tracker *tracker, struct flow_entry *entry, u
         return;
     }
     if (tracked->detecting) {
+        tracker->stats.not_smtp++;
         tracker_session_drop(tracker, entry);
         return;
     }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,38 +210,74 @@ static void say(struct tracker *tracker, struct talk *talk, bool client, uint8_t
     tracker_on_packet(tracker, octets, length, length, now_us, 0);
 }
 
-static void flood(struct tracker *tracker, uint32_t *round, unsigned count, uint64_t now_us)
+/* What the network may throw at us: SYNs and invented segments from anywhere, resets, SYNs and acknowledgements in the names of
+ * those that are talking, fragments without an end, nonsense. */
+static void flood(struct tracker *tracker, const struct talk *talks, size_t talk_count, unsigned count,
+                  uint64_t now_us)
 {
-    uint8_t octets[256];
+    static uint64_t word = 88172645463325252u;
+    uint8_t octets[64];
+    size_t length = test_put_tcp(octets, &(struct test_tcp){.source = "10.0.0.0",
+                                                            .destination = "198.51.100.25",
+                                                            .destination_port = 25,
+                                                            .ttl = 60,
+                                                            .payload = "noise\r\n"});
     for (unsigned i = 0; i < count; i++) {
-        char source[32];
-        uint32_t word = (uint32_t)random();
-        snprintf(source, sizeof source, "10.%u.%u.%u", word & 255, word >> 8 & 255, word >> 16 & 255);
-        bool syn = (++*round & 1) != 0;
-        size_t length =
-            test_put_tcp(octets, &(struct test_tcp){.source = source,
-                                                    .destination = "198.51.100.25",
-                                                    .source_port = (uint16_t)random(),
-                                                    .destination_port = 25,
-                                                    .sequence = (uint32_t)random(),
-                                                    .acknowledgement = (uint32_t)random(),
-                                                    .flags = syn ? PACKET_SYN : (uint8_t)random() & 0x1f,
-                                                    .ttl = 60,
-                                                    .payload = syn ? "" : "noise\r\n"});
-        tracker_on_packet(tracker, octets, length, length, now_us, 0);
+        word ^= word << 13; /* Marsaglia's xorshift */
+        word ^= word >> 7;
+        word ^= word << 17;
+        uint32_t more = (uint32_t)(word * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+        unsigned kind = more % 16;
+        memcpy(octets + 12, "\x0a", 1);
+        memcpy(octets + 13, &word, 3);
+        memcpy(octets + 20, (uint8_t *)&word + 3, 2);
+        memcpy(octets + 24, &more, 4);
+        memcpy(octets + 28, (uint8_t *)&word + 4, 4);
+        octets[6] = kind == 14 ? 0x20 : 0x40;
+        octets[33] = kind < 8 ? PACKET_SYN : (uint8_t)(more >> 8 & 0x1f);
+        size_t size = kind < 8 ? 40 : length;
+        if (kind == 12 || kind == 13) {
+            memcpy(octets + 12, "\xc0\x00\x02\x07", 4);
+            test_put16(octets + 20, talks[(more >> 8) % talk_count].port);
+            octets[33] = kind == 12 ? PACKET_RST : PACKET_SYN;
+            size = 40;
+        }
+        test_put16(octets + 2, (unsigned)size);
+        if (kind == 15) {
+            uint8_t nonsense[24];
+            for (size_t at = 0; at < sizeof nonsense; at++) {
+                nonsense[at] = (uint8_t)(word >> (at % 8 * 8)) ^ (uint8_t)(at * more);
+            }
+            tracker_on_packet(tracker, nonsense, sizeof nonsense, sizeof nonsense, now_us, 0);
+        } else {
+            tracker_on_packet(tracker, octets, size, size, now_us, 0);
+        }
     }
 }
+
+/* What the program has from malloc(), the big pieces included; the sanitizers' malloc does not say. */
+static size_t memory_octets(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+#define TALKS         40
+#define FLOOD_PACKETS 1000000
+#define FLOOD_FLOWS   4096
 
 static void test_flood(void **state)
 {
     (void)state;
     static const struct policy_settings policy = {.ipv6_source_prefix = 64};
-    struct tracker_options options = {
-        .mode = RECORD_REPLAY, .policy = &policy, .max_flows = 128, .callbacks = {.record = on_record}};
+    struct tracker_options options = {.mode = RECORD_REPLAY,
+                                      .policy = &policy,
+                                      .max_flows = FLOOD_FLOWS,
+                                      .callbacks = {.record = on_record}};
+    size_t before = memory_octets(), most = 0;
     struct tracker *tracker = tracker_create(&options);
-    struct talk talks[40];
+    struct talk talks[TALKS];
     uint64_t now_us = 1000000;
-    uint32_t round = 0;
     assert_non_null(tracker);
     tracker_set_port(tracker, 25, TRACKER_PORT_SMTP);
     static const struct {
@@ -252,7 +289,7 @@ static void test_flood(void **state)
                  {true, "x\r\n.\r\n"},       {false, "250 taken\r\n"}, {true, "QUIT\r\n"},
                  {false, "221 bye\r\n"}};
     mails = records = 0;
-    for (size_t i = 0; i < 40; i++) {
+    for (size_t i = 0; i < TALKS; i++) {
         talks[i] = (struct talk){.client_at = (uint32_t)random(), .server_at = (uint32_t)random()};
         talks[i].port = (uint16_t)(50000 + i);
         say(tracker, &talks[i], true, PACKET_SYN, "", now_us);
@@ -260,23 +297,31 @@ static void test_flood(void **state)
         say(tracker, &talks[i], true, PACKET_ACK, "", now_us += 1000);
     }
     for (size_t line = 0; line < sizeof lines / sizeof lines[0]; line++) {
-        flood(tracker, &round, 500, now_us += 1000);
-        for (size_t i = 0; i < 40; i++) {
+        flood(tracker, talks, TALKS, FLOOD_PACKETS / (sizeof lines / sizeof lines[0]), now_us += 1000);
+        size_t now = memory_octets();
+        most = now > before && now - before > most ? now - before : most;
+        for (size_t i = 0; i < TALKS; i++) {
             say(tracker, &talks[i], lines[line].client, PACKET_ACK | PACKET_PSH, lines[line].text,
                 now_us += 1000);
         }
     }
-    for (size_t i = 0; i < 40; i++) {
+    for (size_t i = 0; i < TALKS; i++) {
         say(tracker, &talks[i], false, PACKET_ACK | PACKET_FIN, "", now_us += 1000);
         say(tracker, &talks[i], true, PACKET_ACK | PACKET_FIN, "", now_us += 1000);
         say(tracker, &talks[i], false, PACKET_ACK, "", now_us += 1000);
     }
     struct tracker_stats stats;
     tracker_stats(tracker, &stats);
-    assert_true(stats.flows_now <= 128);
-    assert_true(stats.half_open_now <= 32);
+    assert_true(stats.packets >= FLOOD_PACKETS - TALKS);
+    assert_true(stats.flows_now <= FLOOD_FLOWS);
+    assert_true(stats.half_open_now <= FLOOD_FLOWS / FLOW_TABLE_HALF_OPEN_PART);
+    assert_true(most <= tracker_memory_octets(FLOOD_FLOWS));
+    print_message("%zu octets of at most %zu, a connection's entry %zu, its session %zu\n", most,
+                  tracker_memory_octets(FLOOD_FLOWS), sizeof(struct flow_entry),
+                  sizeof(struct tracker_session));
     tracker_finish(tracker, now_us + 1000000);
-    assert_int_equal(mails, 40);
+    assert_int_equal(mails, TALKS);
+    assert_true(records < TALKS + FLOOD_FLOWS); /* a SYN pushed out is no session: it fills no log */
     tracker_destroy(tracker);
 }
 
