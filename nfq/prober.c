@@ -67,7 +67,7 @@ static void probe(struct prober *prober, struct prober_slot *slot, uint64_t now_
     slot->sent_count++;
     slot->answer_due = true;
     slot->due_us = now_us + PROBER_INTERVAL_US;
-    slot->tracked->entry->flow.sides[side_index(side_other(slot->side))].unanswered++;
+    tracker_note_probe(slot->tracked, slot->side);
 }
 
 void prober_start(struct prober *prober, struct tracker_session *tracked, enum side side, uint64_t now_us)

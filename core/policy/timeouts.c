@@ -85,6 +85,14 @@ const struct policy_limits *policy_limits_for(const struct policy_settings *sett
     return found != NULL ? &found->limits : &settings->limits;
 }
 
+bool policy_limits_enforce(const struct policy_limits *limits)
+{
+    return (limits->per_source_count != 0 && limits->per_source_action == POLICY_ENFORCE) ||
+           (limits->total_count != 0 && limits->total_action == POLICY_ENFORCE) ||
+           (limits->percent_of_remaining != 0 && limits->percent_action == POLICY_ENFORCE) ||
+           (limits->rate_count != 0 && limits->rate_action == POLICY_ENFORCE);
+}
+
 uint64_t policy_silence_us(const struct policy_timeouts *timeouts, enum phase phase)
 {
     return phase == PHASE_IDLE ? timeouts->idle_us : timeouts->phase_us[phase];

@@ -3,6 +3,7 @@
 #ifndef SMTPWITNESS_CORE_POLICY_TIMEOUTS_H
 #define SMTPWITNESS_CORE_POLICY_TIMEOUTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/base/phase.h"
@@ -23,6 +24,9 @@ const struct policy_timeouts *policy_timeouts_for(const struct policy_settings *
 const struct policy_limits *policy_limits_for(const struct policy_settings *settings,
                                               const struct address *client, const struct address *server,
                                               const struct policy_override **source);
+
+/* Is any of these limits enforced? */
+bool policy_limits_enforce(const struct policy_limits *limits);
 
 /* The silence allowed in `phase`; 0 = none set. PHASE_IDLE (the client's turn between mails) uses idle_us. */
 uint64_t policy_silence_us(const struct policy_timeouts *timeouts, enum phase phase);

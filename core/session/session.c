@@ -185,11 +185,9 @@ static void close_when_harmless(struct session *session)
     }
 }
 
-static void session_decide_end(struct session *session, enum session_end end,
-                               const struct session_moment *moment)
+/* As they stand, while it has a place. */
+static void session_take_counts(struct session *session)
 {
-    session->end = end;
-    session->moment = *moment;
     if (session->limiter != NULL) {
         struct limiter_counts counts = {0};
         limiter_count(session->limiter, &session->ticket, &counts);
@@ -200,6 +198,24 @@ static void session_decide_end(struct session *session, enum session_end end,
             counts.limit = session->counts.limit;
             session->counts = counts;
         }
+    }
+}
+
+static void session_decide_end(struct session *session, enum session_end end,
+                               const struct session_moment *moment)
+{
+    session->end = end;
+    session->moment = *moment;
+    session_take_counts(session);
+}
+
+void session_release_place(struct session *session, uint64_t now_us)
+{
+    if (session->limiter != NULL) {
+        if (session->end == SESSION_END_NONE) {
+            session_take_counts(session);
+        }
+        limiter_release(session->limiter, &session->ticket, now_us);
     }
 }
 

@@ -125,6 +125,9 @@ void session_on_pushed_back(struct session *session, enum side side, bool pushed
  * both legs and hand it in before this call: a closed socket tells nothing any more. */
 void session_on_end(struct session *session, enum session_end end, uint64_t now_us);
 
+/* Its place among the counted ones is free again: the server takes its next connection from here on. */
+void session_release_place(struct session *session, uint64_t now_us);
+
 /* New evidence of one leg, replacing the old. Ignored once the end is decided and its own sample was taken. */
 void session_set_evidence(struct session *session, enum side side, const struct leg_evidence *evidence,
                           uint64_t now_us);

@@ -212,8 +212,10 @@ static void side_take_syn(struct flow_side *own, const struct packet *packet, ui
     own->syn_count = 1;
 }
 
-static void side_repeat_syn(struct flow_side *own, bool established)
+static void side_repeat_syn(struct flow_side *own, bool established, uint64_t now_us)
 {
+    uint64_t interval_us = now_us - own->last_us;
+    own->syn_interval_us = interval_us < UINT32_MAX ? (uint32_t)interval_us : UINT32_MAX;
     own->flags &= ~(uint32_t)FLOW_SIDE_TIMING; /* Karn: which of them is answered cannot be told */
     own->flags |= FLOW_SIDE_SYN_REPEATED;
     own->syn_count = own->syn_count < UINT8_MAX ? (uint8_t)(own->syn_count + 1) : UINT8_MAX;
@@ -244,7 +246,7 @@ static enum flow_verdict flow_on_syn(struct flow *flow, enum side side, const st
         return FLOW_RESTART;
     }
     if ((own->flags & FLOW_SIDE_SYN) && own->first == packet->sequence + 1) {
-        side_repeat_syn(own, flow->state >= FLOW_ESTABLISHED && answer);
+        side_repeat_syn(own, flow->state >= FLOW_ESTABLISHED && answer, now_us);
         return FLOW_TAKEN;
     }
     if (answer !=

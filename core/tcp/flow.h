@@ -100,6 +100,7 @@ struct flow_side {
     uint32_t last_start, last_length, last_hash; /* of its last segment: to know a changed repetition */
     uint32_t fin_sequence;
     uint32_t reset_sequence;
+    uint32_t syn_interval_us; /* between its latest two SYNs */
     uint32_t segments;        /* with octets */
     uint32_t repeated_after;  /* seen before: lost after us */
     uint32_t repeated_before; /* filled a hole: lost before us */

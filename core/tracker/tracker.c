@@ -51,6 +51,11 @@ void tracker_set_port(struct tracker *tracker, uint16_t port, enum tracker_port 
     tracker->ports[port] = (uint8_t)kind;
 }
 
+static bool port_is_known(const struct tracker *tracker, uint16_t port)
+{
+    return tracker->ports[port] != TRACKER_PORT_OTHER;
+}
+
 /* ---- timers: a wheel of lists, looked at lazily: an entry that is due later than its slot is armed again ---- */
 
 static void timer_disarm(struct tracker *tracker, struct flow_entry *entry)
@@ -106,6 +111,25 @@ static bool entry_said_farewell(const struct flow_entry *entry)
     return tracked != NULL && (tracked->session.dialogue.flags & DIALOGUE_221_SEEN) != 0;
 }
 
+uint64_t tracker_syn_patience_us(const struct flow_side *client)
+{
+    if (client->syn_count < 2) {
+        return TRACKER_SYN_US;
+    }
+    uint64_t patience_us = 2 * (uint64_t)client->syn_interval_us + TRACKER_SYN_MARGIN_US;
+    return patience_us < TRACKER_HALF_OPEN_US ? patience_us : TRACKER_HALF_OPEN_US;
+}
+
+/* A SYN nobody answers has a session, and so a stall line, once it is noticed. */
+static uint64_t entry_notice_us(const struct tracker *tracker, const struct flow_entry *entry)
+{
+    uint64_t notice_us = tracker->options.policy->timeouts.stall_notice_us;
+    return entry->user != NULL || entry->flow.state != FLOW_SYN_SEEN || notice_us == 0 ||
+                   !tracker_serves(tracker, entry)
+               ? NEVER_US
+               : entry->opened_us + notice_us;
+}
+
 /* After how much silence is it over? */
 static uint64_t entry_patience_us(const struct flow_entry *entry)
 {
@@ -114,9 +138,14 @@ static uint64_t entry_patience_us(const struct flow_entry *entry)
     case FLOW_CLOSED:
         return tracked != NULL ? TRACKER_LINGER_US : TRACKER_OVER_US;
     case FLOW_NEW:
+        return TRACKER_HALF_OPEN_US;
     case FLOW_SYN_SEEN:
-        return tracked != NULL && tracked->connect != CONNECT_PENDING ? TRACKER_REJECTED_US
-                                                                      : TRACKER_HALF_OPEN_US;
+        if (tracked != NULL && tracked->held) {
+            return TRACKER_HALF_OPEN_US; /* whoever holds it says when it is over */
+        }
+        return tracked != NULL && tracked->connect != CONNECT_PENDING
+                   ? TRACKER_REJECTED_US
+                   : tracker_syn_patience_us(&entry->flow.sides[side_index(SIDE_CLIENT)]);
     case FLOW_SYN_ACK_SEEN:
         return TRACKER_HALF_OPEN_US;
     case FLOW_ESTABLISHED:
@@ -129,7 +158,7 @@ static uint64_t entry_patience_us(const struct flow_entry *entry)
                                                                      : TRACKER_IDLE_US;
 }
 
-static uint64_t entry_due_us(const struct flow_entry *entry)
+static uint64_t entry_due_us(const struct tracker *tracker, const struct flow_entry *entry)
 {
     uint64_t due_us = entry->touched_us + entry_patience_us(entry);
     const struct tracker_session *tracked = entry->user;
@@ -138,6 +167,8 @@ static uint64_t entry_due_us(const struct flow_entry *entry)
     }
     uint64_t flow_us = flow_deadline_us(&entry->flow);
     due_us = flow_us < due_us ? flow_us : due_us;
+    uint64_t notice_us = entry_notice_us(tracker, entry);
+    due_us = notice_us < due_us ? notice_us : due_us;
     if (tracked != NULL) {
         uint64_t session_us =
             tracked->pending_us != 0 ? tracked->pending_until_us : session_deadline_us(&tracked->session);
@@ -154,11 +185,17 @@ static bool entry_on_time(struct tracker *tracker, struct flow_entry *entry, uin
     if (!entry->ignored && flow_deadline_us(&entry->flow) <= now_us) {
         flow_on_deadline(&entry->flow, &sink, now_us);
     }
+    bool expired = now_us - entry->touched_us >= entry_patience_us(entry);
+    if (!entry->ignored && !expired && entry_notice_us(tracker, entry) <= now_us) {
+        (void)tracker_session_open(tracker, entry);
+    }
     struct tracker_session *tracked = entry->user;
     if (tracked != NULL && tracked->pending_us != 0 && tracked->pending_until_us <= now_us) {
         tracker_session_flush(tracker, tracked, now_us);
     }
-    if (tracked != NULL && tracked->pending_us == 0 && session_deadline_us(&tracked->session) <= now_us) {
+    bool unanswered = expired && entry->flow.state == FLOW_SYN_SEEN; /* over since its last SYN */
+    if (tracked != NULL && tracked->pending_us == 0 && !unanswered &&
+        session_deadline_us(&tracked->session) <= now_us) {
         session_on_deadline(&tracked->session, now_us);
         tracker_session_wants(tracker, tracked, now_us);
     }
@@ -198,7 +235,7 @@ static void wheel_turn(struct tracker *tracker, uint64_t now_us)
             entry->timer_slot = entry->timer_next = entry->timer_previous = 0;
             tracker->armed_count--;
             if (entry_on_time(tracker, entry, now_us)) {
-                timer_arm(tracker, entry, entry_due_us(entry));
+                timer_arm(tracker, entry, entry_due_us(tracker, entry));
             }
         }
     }
@@ -231,11 +268,6 @@ static void on_evict(void *context, struct flow_entry *entry)
         tracker_session_finish(tracker, entry, tracker->now_us);
     }
     flow_clear(&entry->flow, &tracker->budget_octets);
-}
-
-static bool port_is_known(const struct tracker *tracker, uint16_t port)
-{
-    return tracker->ports[port] != TRACKER_PORT_OTHER;
 }
 
 /* Which end of a connection that was not seen to open is the server? SIDE_NONE: cannot be told yet. */
@@ -288,6 +320,12 @@ static bool entry_is_proven(const struct flow_entry *entry)
            entry->flow.state >= FLOW_ESTABLISHED;
 }
 
+bool tracker_serves(const struct tracker *tracker, const struct flow_entry *entry)
+{
+    const uint8_t *end = entry->key.ends[entry->client_is_first ? 1 : 0];
+    return port_is_known(tracker, (uint16_t)(end[16] << 8 | end[17]));
+}
+
 static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_t now_us)
 {
     if (!tracker->options.any_port && !port_is_known(tracker, packet->source.port) &&
@@ -322,6 +360,10 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
         side = (packet->flags & PACKET_ACK) ? SIDE_SERVER : SIDE_CLIENT;
         verdict = flow_on_packet(&entry->flow, side, packet, &sink, now_us);
     }
+    if (tracker->options.gated && entry->flow.state == FLOW_SYN_SEEN && entry->user == NULL &&
+        tracker_is_gated(tracker, entry)) {
+        (void)tracker_session_open(tracker, entry);
+    }
     tracker->stats.copies += verdict == FLOW_COPY ? 1 : 0;
     tracker->stats.strays += verdict == FLOW_STRAY ? 1 : 0;
     if (verdict == FLOW_TAKEN) {
@@ -332,7 +374,7 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
             flow_table_move(tracker->table, entry, FLOW_LIVE);
         }
     }
-    timer_arm(tracker, entry, entry_due_us(entry));
+    timer_arm(tracker, entry, entry_due_us(tracker, entry));
 }
 
 static void on_icmp(struct tracker *tracker, const struct packet *packet, uint64_t now_us)
@@ -343,7 +385,7 @@ static void on_icmp(struct tracker *tracker, const struct packet *packet, uint64
     if (entry != NULL && !entry->ignored && entry->flow.state != FLOW_CLOSED) {
         enum side sender = from_first == entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
         tracker_session_icmp(tracker, entry, packet, sender, now_us);
-        timer_arm(tracker, entry, entry_due_us(entry));
+        timer_arm(tracker, entry, entry_due_us(tracker, entry));
     }
 }
 

@@ -34,9 +34,13 @@
 #define TRACKER_LINGER_US 2000000 /* after the end: stragglers still tell something */
 #define TRACKER_ENDED_US                                                                                     \
     5000000 /* both sides have said FIN, and no acknowledgement of the last one is seen */
-#define TRACKER_OVER_US        60000000  /* TIME-WAIT on Linux: late packets start nothing new */
-#define TRACKER_HALF_OPEN_US   130000000 /* the last retransmission of a SYN comes 64 s after the one before */
-#define TRACKER_REJECTED_US    5000000   /* an ICMP error answered the SYN and nothing follows */
+#define TRACKER_OVER_US      60000000  /* TIME-WAIT on Linux: late packets start nothing new */
+#define TRACKER_HALF_OPEN_US 130000000 /* the last retransmission of a SYN comes 64 s after the one before */
+#define TRACKER_SYN_US                                                                                       \
+    10000000 /* RFC 1122 section 4.2.3.1: repeated after 3 s; an ARP that fails says so as late */
+#define TRACKER_SYN_MARGIN_US                                                                                \
+    2000000 /* the interval doubles at most; this long after that nobody tries any more */
+#define TRACKER_REJECTED_US    5000000              /* an ICMP error answered the SYN and nothing follows */
 #define TRACKER_HALF_CLOSED_US 120000000            /* one side said FIN, then nothing */
 #define TRACKER_IDLE_US        UINT64_C(7200000000) /* keepalives come every two hours (RFC 9293 section 3.8.4) */
 
@@ -70,6 +74,8 @@ struct tracker_session {
     struct session session;
     struct flow_entry *entry;
     void *story; /* the caller's; free it in record() */
+    enum limiter_answer
+        answer; /* at the opening; with `gated` REFUSE and HOLD are the caller's to carry out */
     /* Private. */
     uint64_t silence_us; /* the debtor's last octet before the latest event */
     uint64_t pending_us; /* when what is pending happened; 0 = nothing is */
@@ -84,6 +90,7 @@ struct tracker_session {
     bool reset_compared;
     bool reset_fits;
     bool detecting; /* whether it is SMTP is not known yet */
+    bool held;      /* its SYN waits here for a place */
     bool midstream;
     bool spoke[SIDE_PAIR];
 };
@@ -111,6 +118,7 @@ struct tracker_options {
     const char *id_prefix;
     bool any_port;
     bool proxy_protocol;
+    bool gated; /* the caller refuses and holds: where limits are enforced a session begins with its SYN */
     bool probing;
     uint64_t probe_after_us; /* silence after which a probe is wanted; 0 = the session's own default */
     struct tracker_callbacks callbacks;
@@ -139,6 +147,25 @@ void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t ca
 /* At the latest when tracker_on_deadline() is due; UINT64_MAX = never. */
 uint64_t tracker_deadline_us(const struct tracker *tracker);
 void tracker_on_deadline(struct tracker *tracker, uint64_t now_us);
+
+/* For new sessions. The old policy stays borrowed while sessions that began under it last. */
+void tracker_set_policy(struct tracker *tracker, const struct policy_settings *policy);
+
+/* After how much silence has whoever sent this SYN given up? Each repetition comes after at most twice the time. */
+uint64_t tracker_syn_patience_us(const struct flow_side *client);
+
+/* The session of a TCP packet's connection, NULL when there is none, and which side sends it. */
+struct tracker_session *tracker_find(struct tracker *tracker, const struct packet *packet, enum side *sender);
+
+/* Its SYN waits (true) or goes on now (false). */
+void tracker_session_hold(struct tracker *tracker, struct tracker_session *tracked, bool held,
+                          uint64_t now_us);
+/* The caller ends it: the record is handed out during the call, the session is gone after it, and what still comes of
+ * the connection is not looked at. */
+void tracker_session_close(struct tracker *tracker, struct tracker_session *tracked, enum session_end end,
+                           enum action action, uint64_t now_us);
+/* A keepalive towards `side` was sent in the other side's name. */
+void tracker_note_probe(struct tracker_session *tracked, enum side side);
 
 /* No more packets come: every open session ends now. */
 void tracker_finish(struct tracker *tracker, uint64_t now_us);

@@ -41,6 +41,12 @@ struct tracker_call {
     struct flow_entry *entry;
 };
 
+/* tracker.c */
+bool tracker_serves(const struct tracker *tracker, const struct flow_entry *entry);
+
+/* tracker_gate.c */
+bool tracker_is_gated(const struct tracker *tracker, const struct flow_entry *entry);
+
 /* tracker_session.c */
 struct tracker_session *tracker_session_open(struct tracker *tracker, struct flow_entry *entry);
 void tracker_session_drop(struct tracker *tracker, struct flow_entry *entry);
@@ -51,6 +57,7 @@ void tracker_session_icmp(struct tracker *tracker, struct flow_entry *entry, con
                           enum side sender, uint64_t now_us);
 void tracker_step(struct tracker *tracker, struct tracker_session *tracked, enum tracker_step step,
                   enum side side, uint64_t now_us);
+void tracker_session_sample(struct tracker_session *tracked, uint64_t now_us);
 struct flow_sink tracker_sink(struct tracker_call *call);
 
 /* tracker_evidence.c */

@@ -48,11 +48,10 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
     entry->user = tracked;
     session_init(&tracked->session, &setup, entry->opened_us);
     tracked->silence_us = tracked->session.progress_us;
-    if (tracker->options.limiter != NULL) { /* only counted: whether it was let in is not ours to say */
-        enum limiter_answer answer =
+    if (tracker->options.limiter != NULL) {
+        tracked->answer =
             limiter_admit(tracker->options.limiter, tracker->options.policy, &setup.client, &setup.server,
                           tracker->now_us, &tracked->session.ticket, &tracked->session.counts);
-        (void)answer;
     }
     tracker->stats.sessions++;
     tracker_step(tracker, tracked, TRACKER_STEP_OPENED, SIDE_CLIENT, entry->opened_us);
@@ -61,9 +60,7 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
 
 static void session_let_go(struct tracker *tracker, struct tracker_session *tracked)
 {
-    if (tracker->options.limiter != NULL) {
-        limiter_release(tracker->options.limiter, &tracked->session.ticket, tracker->now_us);
-    }
+    session_release_place(&tracked->session, tracker->now_us);
     tracked->entry->user = NULL;
     session_clear(&tracked->session);
     free(tracked);
@@ -91,6 +88,11 @@ static void sample(struct tracker_session *tracked, uint64_t silence_us, uint64_
         tracker_evidence(tracked, side, silence_us, now_us, &evidence);
         session_set_evidence(&tracked->session, side, &evidence, at_us);
     }
+}
+
+void tracker_session_sample(struct tracker_session *tracked, uint64_t now_us)
+{
+    sample(tracked, tracked->session.progress_us, now_us, now_us);
 }
 
 void tracker_session_flush(struct tracker *tracker, struct tracker_session *tracked, uint64_t now_us)
@@ -326,11 +328,15 @@ static void on_event(void *context, enum flow_event event, enum side side, uint6
         set_handshake_rtt(tracked);
         break;
     case FLOW_EVENT_FIN:
+        if (side == SIDE_SERVER) {
+            session_release_place(&tracked->session, now_us);
+        }
         end_is(tracker, tracked, side == SIDE_CLIENT ? SESSION_END_CLIENT_FIN : SESSION_END_SERVER_FIN, side,
                now_us);
         tracker_step(tracker, tracked, TRACKER_STEP_FIN, side, now_us);
         break;
     case FLOW_EVENT_RESET:
+        session_release_place(&tracked->session, now_us);
         end_is(tracker, tracked, side == SIDE_CLIENT ? SESSION_END_CLIENT_RESET : SESSION_END_SERVER_RESET,
                side, now_us);
         tracker_step(tracker, tracked, TRACKER_STEP_RESET, side, now_us);
@@ -439,6 +445,8 @@ static uint64_t conclude(struct tracker_session *tracked, bool draining, uint64_
         sample(tracked, session->progress_us, last_us, last_us);
         if (tracked->connect != CONNECT_PENDING) {
             session_on_end(session, SESSION_END_CONNECT_FAILED, last_us);
+        } else if (!draining) {
+            session_on_end(session, SESSION_END_CAPTURE, last_us); /* tried once and never again: who knows */
         }
         return last_us;
     }
@@ -468,9 +476,7 @@ void tracker_session_finish(struct tracker *tracker, struct flow_entry *entry, u
     struct tracker_session *tracked = entry->user;
     bool tried =
         entry->flow.state == FLOW_SYN_SEEN && !entry->ignored; /* a SYN nobody answered has no session yet */
-    if (tracked == NULL && tried &&
-        tracker->ports[entry->key.ends[entry->client_is_first][16] << 8 |
-                       entry->key.ends[entry->client_is_first][17]] != TRACKER_PORT_OTHER) {
+    if (tracked == NULL && tried && tracker_serves(tracker, entry)) {
         tracked = tracker_session_open(tracker, entry);
     }
     if (tracked == NULL) {

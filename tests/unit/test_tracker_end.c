@@ -13,7 +13,7 @@
 #define SECOND UINT64_C(1000000)
 
 static struct tracker *tracker;
-static const struct policy_settings policy;
+static const struct policy_settings policy = {.timeouts = {.stall_notice_us = 5 * SECOND}};
 static uint64_t now_us;
 static struct address ends[SIDE_PAIR];
 static uint32_t next[SIDE_PAIR]; /* of what was sent, seen or not */
@@ -283,6 +283,71 @@ static void test_late_repetitions_open_nothing(void **state)
     assert_int_equal(verdicts, 1);
 }
 
+/* ---- a SYN that nobody answers ---- */
+
+static void syn_after(unsigned seconds)
+{
+    wait_s(seconds);
+    syn();
+}
+
+/* Linux: 1, 2, 4 s. The verdict comes when the next one is overdue, not after minutes. */
+static void test_client_gives_up_connecting(void **state)
+{
+    (void)state;
+    syn();
+    syn_after(1);
+    syn_after(2);
+    syn_after(4);
+    wait_s(9);
+    assert_int_equal(verdicts, 0); /* the next was due 8 s later */
+    wait_s(2);
+    assert_int_equal(verdicts, 1);
+    assert_int_equal(verdict.cause, CAUSE_CONNECT_UNANSWERED);
+    wait_s(7300);
+    assert_int_equal(verdicts, 1);
+}
+
+static void test_single_syn_tells_nothing(void **state)
+{
+    (void)state;
+    syn();
+    wait_s(9);
+    assert_int_equal(verdicts, 0);
+    wait_s(2);
+    assert_int_equal(verdicts, 1);
+    assert_int_equal(verdict.fault, FAULT_UNKNOWN);
+    assert_int_equal(verdict.notes & NOTE_DRAINED, 0);
+}
+
+/* The stall is said while the client still tries. */
+static void test_connecting_stalls(void **state)
+{
+    (void)state;
+    syn();
+    syn_after(1);
+    syn_after(2);
+    assert_int_equal(stalls, 0);
+    syn_after(4);
+    assert_int_equal(stalls, 1);
+    assert_int_equal(stall.phase, PHASE_CONNECT);
+    syn_after(8);
+    syn_after(16);
+    assert_int_equal(stalls, 1);
+    assert_int_equal(verdicts, 0);
+    next[0]++;
+    pass(SIDE_SERVER, PACKET_SYN | PACKET_ACK, "");
+    next[1]++;
+    acknowledge(SIDE_CLIENT);
+    say(SIDE_SERVER, "220 server.test ESMTP\r\n");
+    say(SIDE_CLIENT, "QUIT\r\n");
+    say(SIDE_SERVER, "221 bye\r\n");
+    fin(SIDE_SERVER);
+    fin(SIDE_CLIENT);
+    acknowledge(SIDE_SERVER);
+    assert_said_within(3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +361,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_behind_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_both_fins_unseen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_repetitions_open_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_gives_up_connecting, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_single_syn_tells_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_connecting_stalls, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,61 @@
+/* For a caller that does more than look: it holds, refuses and closes. */
+#include "core/policy/timeouts.h"
+#include "core/tracker/tracker_internal.h"
+
+void tracker_set_policy(struct tracker *tracker, const struct policy_settings *policy)
+{
+    tracker->options.policy = policy;
+}
+
+/* Only where something is enforced does an unanswered SYN have a session: a flood of them must not make any. */
+bool tracker_is_gated(const struct tracker *tracker, const struct flow_entry *entry)
+{
+    struct address client, server;
+    if (!tracker_serves(tracker, entry)) {
+        return false;
+    }
+    flow_entry_address(entry, SIDE_CLIENT, &client);
+    flow_entry_address(entry, SIDE_SERVER, &server);
+    return policy_limits_enforce(policy_limits_for(tracker->options.policy, &client, &server, NULL));
+}
+
+struct tracker_session *tracker_find(struct tracker *tracker, const struct packet *packet, enum side *sender)
+{
+    bool from_first;
+    struct flow_entry *entry =
+        flow_table_find(tracker->table, &packet->source, &packet->destination, &from_first);
+    if (entry == NULL || entry->ignored) {
+        return NULL;
+    }
+    *sender = from_first == entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
+    return entry->user;
+}
+
+void tracker_session_hold(struct tracker *tracker, struct tracker_session *tracked, bool held,
+                          uint64_t now_us)
+{
+    struct flow_side *client = &tracked->entry->flow.sides[side_index(SIDE_CLIENT)];
+    tracked->held = held;
+    session_on_held(&tracked->session, held, now_us);
+    if (!held) { /* the server sees it only now */
+        client->timed_us = client->unacked_since_us = now_us;
+        flow_table_touch(tracker->table, tracked->entry, now_us);
+    }
+}
+
+void tracker_session_close(struct tracker *tracker, struct tracker_session *tracked, enum session_end end,
+                           enum action action, uint64_t now_us)
+{
+    struct flow_entry *entry = tracked->entry;
+    tracker_session_flush(tracker, tracked, now_us);
+    tracker_session_sample(tracked, now_us);
+    tracked->detecting = false;
+    tracked->session.action = action;
+    session_on_end(&tracked->session, end, now_us);
+    tracker_session_finish(tracker, entry, now_us);
+}
+
+void tracker_note_probe(struct tracker_session *tracked, enum side side)
+{
+    tracked->entry->flow.sides[side_index(side_other(side))].unanswered++;
+}
