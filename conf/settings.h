@@ -31,6 +31,7 @@ struct settings_proxy {
     uint32_t workers;            /* workers = 0 : threads, 0 = one per processor */
     uint32_t max_sessions;       /* max-sessions = 0 : 0 = what the descriptor limit allows */
     uint32_t buffer_octets;      /* buffer = 64k : most octets waiting in us per direction */
+    bool splice;                 /* splice = yes : the bulk of bodies moves inside the kernel, unread */
     bool keep_client_port;       /* keep-client-port = yes */
     uint32_t outgoing_mark;      /* outgoing-mark = 0 : SO_MARK of the server leg, 0 = none */
     uint64_t connect_timeout_us; /* connect-timeout = 30s : the server leg's handshake */

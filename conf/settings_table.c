@@ -192,6 +192,15 @@ const struct settings_row settings_rows[] = {
              "reading "
              "from the faster side."},
     {.section = SETTINGS_SECTION_PROXY,
+     .key = "splice",
+     BOOLEAN,
+     IN_SETTINGS(proxy.splice, sizeof(bool)),
+     .default_text = "yes",
+     .example = "yes",
+     .reloadable = true,
+     .help = "Move the bulk of a body from one connection to the other inside the kernel, and look only at "
+             "the end of what has arrived: about half the work. With no, every octet is looked at."},
+    {.section = SETTINGS_SECTION_PROXY,
      .key = "keep-client-port",
      BOOLEAN,
      IN_SETTINGS(proxy.keep_client_port, sizeof(bool)),

@@ -1,6 +1,7 @@
 #include "proxy/relay.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #define RESET_LOOK_US        WHEEL_TICK_US /* how often the survivor's outstanding octets are looked at */
 #define HANDSHAKE_TRUSTED_US 5000u         /* a longer handshake may hold our own delays or a repeated SYN */
+#define PIPE_OCTETS          (1 << 20)     /* what an unprivileged process may have (fs.pipe-max-size) */
 #define REPLY_OCTETS         512u          /* our own 421, beyond the limit of what is kept of a peer */
 
 /* The lowest bit of a relay's address names the leg in epoll's data. */
@@ -26,12 +28,31 @@ static void drive(struct relay *relay, uint64_t now_us);
 
 /* ---- the host's lists ---- */
 
+static void close_pipe(struct relay_host *host)
+{
+    for (size_t end = 0; end < 2; end++) {
+        if (host->pipe[end] != -1)
+            close(host->pipe[end]);
+        host->pipe[end] = -1;
+    }
+}
+
+void relay_host_renew_pipe(struct relay_host *host)
+{
+    close_pipe(host);
+    if (pipe2(host->pipe, O_CLOEXEC | O_NONBLOCK) == -1)
+        host->pipe[0] = host->pipe[1] = -1;
+    else
+        (void)fcntl(host->pipe[1], F_SETPIPE_SZ, PIPE_OCTETS); /* a smaller one takes more turns */
+}
+
 bool relay_host_init(struct relay_host *host, uint64_t now_us)
 {
     host->first = host->again = host->dead = NULL;
     host->woken = NULL;
     host->relay_count = host->shortages = 0;
     host->wake_fd = -1;
+    host->pipe[0] = host->pipe[1] = -1;
     host->buffer = NULL;
     wheel_init(&host->wheel, now_us);
     if (pthread_mutex_init(&host->woken_lock, NULL) != 0)
@@ -45,6 +66,7 @@ bool relay_host_init(struct relay_host *host, uint64_t now_us)
     host->buffer = malloc(RELAY_READ_OCTETS);
     if (host->buffer == NULL)
         goto failed;
+    relay_host_renew_pipe(host);
     return true;
 
 failed:
@@ -59,6 +81,7 @@ void relay_host_clear(struct relay_host *host)
         close(host->epoll_fd);
     if (host->wake_fd != -1)
         close(host->wake_fd);
+    close_pipe(host);
     free(host->buffer);
     pthread_mutex_destroy(&host->woken_lock);
     host->epoll_fd = host->wake_fd = -1;

@@ -67,6 +67,7 @@ struct relay_host {
     int epoll_fd;
     int wake_fd;     /* an eventfd: something is in `woken` */
     uint8_t *buffer; /* RELAY_READ_OCTETS */
+    int pipe[2]; /* read and write end; bodies pass through it, and it is empty between turns; -1 = none */
     struct log *log;
     struct limiter *limiter; /* may be NULL */
     struct tap *tap;         /* may be NULL */

@@ -16,6 +16,7 @@ static inline const struct settings_proxy *relay_settings(const struct relay *re
 }
 
 /* relay.c */
+void relay_host_renew_pipe(struct relay_host *host); /* an empty one; without one everything is read */
 void relay_dial(struct relay *relay, uint64_t now_us);
 bool relay_watch(struct relay *relay, enum side side); /* adds the leg to the event set */
 void relay_schedule(struct relay *relay, uint64_t now_us);

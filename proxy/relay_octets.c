@@ -7,8 +7,9 @@
 
 #include "proxy/relay_internal.h"
 
-#define LOOK_AFTER_US 1000000u /* after such a pause a write first asks whether all is acknowledged */
-#define WRITE_TRIES   8u
+#define LOOK_AFTER_US     1000000u /* after such a pause a write first asks whether all is acknowledged */
+#define WRITE_TRIES       8u
+#define BULK_LEAST_OCTETS 16384u /* fewer are copied at no more cost than moved */
 
 static size_t room_for(const struct relay *relay, enum side to)
 {
@@ -65,7 +66,13 @@ static void write_failed(struct leg *leg, int error)
     pending_clear(&leg->pending);
 }
 
-/* Writes at once what the leg takes; -1 with errno when it takes nothing. An ICMP notice is no failure. */
+static bool is_momentary(int error)
+{
+    return error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM;
+}
+
+/* Writes at once what the leg takes, of `octets` or, where NULL, of what stands in the host's pipe; -1 with errno when
+ * it takes nothing. An ICMP notice is no failure. */
 static ssize_t write_some(struct relay *relay, enum side side, const uint8_t *octets, size_t length,
                           uint64_t now_us)
 {
@@ -78,7 +85,9 @@ static ssize_t write_some(struct relay *relay, enum side side, const uint8_t *oc
         struct icmp_error icmp;
         int error;
 
-        written = send(leg->fd, octets, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        written = octets != NULL ? send(leg->fd, octets, length, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                 : splice(relay->host->pipe[0], NULL, leg->fd, NULL, length,
+                                          SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (written != -1 || (errno != EINTR && (!icmp_error_is_soft(errno) || leg_is_dead(leg))))
             break;
         error = errno;
@@ -104,7 +113,7 @@ void relay_write(struct relay *relay, enum side side, const uint8_t *octets, siz
     if (leg->pending == NULL && !(side == SIDE_SERVER && relay->state == RELAY_CONNECTING)) {
         const ssize_t written = write_some(relay, side, octets, length, now_us);
 
-        if (written == -1 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS && errno != ENOMEM) {
+        if (written == -1 && !is_momentary(errno)) {
             write_failed(leg, errno);
             return;
         }
@@ -123,7 +132,7 @@ void relay_flush(struct relay *relay, enum side side, uint64_t now_us)
             write_some(relay, side, pending_octets(leg->pending), pending_length(leg->pending), now_us);
 
         if (written == -1) {
-            if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS && errno != ENOMEM)
+            if (!is_momentary(errno))
                 write_failed(leg, errno);
             return;
         }
@@ -179,7 +188,70 @@ static bool read_failed(struct relay *relay, enum side side, int error, uint64_t
     return false;
 }
 
-/* Moves what `side` says to the other leg. False when the side is gone. */
+/* Empties the pipe into what waits for the leg. */
+static void keep_piped(struct relay *relay, struct leg *leg, size_t length, size_t limit)
+{
+    while (length > 0) {
+        const ssize_t got = read(relay->host->pipe[0], relay->host->buffer,
+                                 length < RELAY_READ_OCTETS ? length : RELAY_READ_OCTETS);
+
+        if (got <= 0) { /* cannot be: it stands in there */
+            relay_host_renew_pipe(relay->host);
+            write_failed(leg, EIO);
+            return;
+        }
+        length -= (size_t)got;
+        if (leg->error == 0 && !pending_append(&leg->pending, relay->host->buffer, (size_t)got, limit))
+            write_failed(leg, ENOMEM);
+    }
+}
+
+/* How many of the octets that have arrived from `side` may go over unseen; 0 = read them. */
+static size_t bulk_length(const struct relay *relay, enum side side, size_t room)
+{
+    uint64_t length;
+    uint32_t keep;
+    int arrived;
+
+    if (relay->state != RELAY_OPEN || relay->host->pipe[0] == -1 || !relay_settings(relay)->splice ||
+        !dialogue_may_pass(&relay->session.dialogue, side, &length, &keep) ||
+        ioctl(relay->legs[side_index(side)].fd, FIONREAD, &arrived) == -1 || arrived < 0 ||
+        (size_t)arrived < keep + BULK_LEAST_OCTETS)
+        return 0;
+    if (length > (size_t)arrived - keep)
+        length = (size_t)arrived - keep;
+    return length < room ? (size_t)length : room;
+}
+
+/* Moves octets of a body from leg to leg inside the kernel. False when none moved: the read that follows says why. */
+static bool move_bulk(struct relay *relay, enum side side, size_t length, size_t limit, uint64_t now_us)
+{
+    struct leg *other = relay_leg(relay, side_other(side));
+    const ssize_t taken = splice(relay_leg(relay, side)->fd, NULL, relay->host->pipe[1], NULL, length,
+                                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    size_t left;
+
+    if (taken <= 0)
+        return false;
+    left = (size_t)taken;
+    while (left > 0) {
+        const ssize_t written = write_some(relay, side_other(side), NULL, left, now_us);
+
+        if (written > 0) {
+            left -= (size_t)written;
+            continue;
+        }
+        if (written == -1 && !is_momentary(errno))
+            write_failed(other, errno);
+        break;
+    }
+    keep_piped(relay, other, left, limit);
+    session_on_passed(&relay->session, side, (uint64_t)taken, now_us);
+    if (other->pending != NULL)
+        set_paused(relay, side, true, now_us);
+    return true;
+}
+
 bool relay_pump(struct relay *relay, enum side side, unsigned *reads, uint64_t now_us)
 {
     struct leg *leg = relay_leg(relay, side);
@@ -188,11 +260,15 @@ bool relay_pump(struct relay *relay, enum side side, unsigned *reads, uint64_t n
 
     while (leg->readable && !leg->ended && *reads > 0) {
         const size_t room = room_for(relay, side_other(side));
+        size_t bulk;
         ssize_t got;
 
         if (room == 0)
             break;
         --*reads;
+        bulk = other->error == 0 ? bulk_length(relay, side, room) : 0;
+        if (bulk > 0 && move_bulk(relay, side, bulk, limit, now_us))
+            continue;
         got = recv(leg->fd, relay->host->buffer, room, MSG_DONTWAIT);
         if (got > 0) {
             relay_write(relay, side_other(side), relay->host->buffer, (size_t)got, limit, now_us);

@@ -11,8 +11,10 @@
 #include <malloc.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <cmocka.h>
 
 #include "conf/settings.h"
@@ -31,6 +33,17 @@ void log_record(struct log *log, const struct record *record)
     (void)log;
     if (record_count < MAX_RECORDS)
         records[record_count++] = *record;
+}
+
+/* splice(2), counted: the relay's own calls end here. */
+static uint64_t spliced_octets;
+
+ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t length, unsigned flags)
+{
+    const ssize_t moved = syscall(SYS_splice, from, from_offset, to, to_offset, length, flags);
+
+    spliced_octets += moved > 0 ? (uint64_t)moved : 0;
+    return moved;
 }
 
 struct bench {
@@ -343,6 +356,175 @@ static void a_stuck_reader_stops_the_other(void **state)
     assert_int_equal(records[0].octets_client, sent);
 }
 
+/* A body whose end is nowhere but at its end, though its lines begin with dots. */
+#define BODY_OCTETS 3000000u
+
+static uint8_t body[BODY_OCTETS], received[BODY_OCTETS + 100];
+
+static void make_body(void)
+{
+    for (size_t index = 0; index < BODY_OCTETS; index++) {
+        const size_t column = index % 79;
+
+        body[index] = column < 2     ? '.'
+                      : column == 77 ? '\r'
+                      : column == 78 ? '\n'
+                                     : (uint8_t)(' ' + index % 89);
+    }
+    memcpy(body + BODY_OCTETS - 5, "\r\n.\r\n", 5);
+}
+
+static void server_says(const char *text)
+{
+    char heard[200];
+
+    assert_int_equal(write(bench->server_fd, text, strlen(text)), strlen(text));
+    assert_int_equal(read_now(bench->client_fd, heard, sizeof heard), strlen(text));
+}
+
+static void client_says(const char *text)
+{
+    char heard[200];
+
+    assert_int_equal(write(bench->client_fd, text, strlen(text)), strlen(text));
+    assert_int_equal(read_now(bench->server_fd, heard, sizeof heard), strlen(text));
+}
+
+static void begin_mail(const char *last_command)
+{
+    make_body();
+    open_session();
+    server_says("220 mx ESMTP\r\n");
+    client_says("EHLO c\r\n");
+    server_says("250-mx\r\n250 CHUNKING\r\n");
+    client_says("MAIL FROM:<a@c>\r\n");
+    server_says("250 ok\r\n");
+    client_says("RCPT TO:<b@mx>\r\n");
+    server_says("250 ok\r\n");
+    spliced_octets = 0;
+    client_says(last_command);
+}
+
+/* The server reads only every `pace`-th turn. */
+static void pass_body(unsigned pace)
+{
+    size_t sent = 0, got = 0;
+
+    for (unsigned round = 0; got < BODY_OCTETS; round++) {
+        if (sent < BODY_OCTETS) {
+            const ssize_t done = send(bench->client_fd, body + sent, BODY_OCTETS - sent, MSG_DONTWAIT);
+
+            sent += done > 0 ? (size_t)done : 0;
+        }
+        turn(sent < BODY_OCTETS ? 0 : 1);
+        if (round % pace == 0) {
+            const ssize_t done = recv(bench->server_fd, received + got, sizeof received - got, MSG_DONTWAIT);
+
+            assert_true(done > 0 || (done == -1 && errno == EAGAIN));
+            got += done > 0 ? (size_t)done : 0;
+        }
+        assert_in_range(pending_length(bench->host.first->legs[1].pending), 0,
+                        proxy_settings()->buffer_octets);
+        assert_true(round < 1000000);
+    }
+    assert_int_equal(got, BODY_OCTETS);
+    assert_memory_equal(received, body, BODY_OCTETS);
+}
+
+static void end_mail(void)
+{
+    server_says("250 ok\r\n");
+    client_says("QUIT\r\n");
+    server_says("221 bye\r\n");
+    close(bench->server_fd);
+    close(bench->client_fd);
+    bench->client_fd = bench->server_fd = -1;
+}
+
+static void assert_clean_mail(const struct record *record)
+{
+    assert_int_equal(record->verdict.fault, FAULT_NONE);
+    assert_int_equal(record->mails_ok, 1);
+    assert_int_equal(record->verdict.notes & NOTE_RESYNCED, 0);
+    assert_true(record->octets_client > BODY_OCTETS);
+}
+
+static void a_body_moves_inside_the_kernel(void **state)
+{
+    static const unsigned paces[] = {1, 40};
+
+    (void)state;
+    for (unsigned index = 0; index < 2; index++) {
+        begin_mail("DATA\r\n");
+        server_says("354 go\r\n");
+        pass_body(paces[index]);
+        assert_int_equal(bench->host.first->session.dialogue.phase, PHASE_END_OF_DATA);
+        assert_int_equal(bench->host.first->session.dialogue.body_octets, BODY_OCTETS);
+        assert_in_range(spliced_octets, BODY_OCTETS / 2, 2 * BODY_OCTETS); /* once in, once out */
+        end_mail();
+        assert_all_ended(index + 1);
+        assert_clean_mail(&records[index]);
+    }
+}
+
+static void a_chunk_moves_inside_the_kernel(void **state)
+{
+    (void)state;
+    begin_mail("BDAT 3000000 LAST\r\n");
+    pass_body(1);
+    assert_int_equal(bench->host.first->session.dialogue.phase, PHASE_END_OF_DATA);
+    assert_int_equal(bench->host.first->session.dialogue.owed_by, SIDE_SERVER);
+    assert_in_range(spliced_octets, BODY_OCTETS / 2, 2 * BODY_OCTETS);
+    end_mail();
+    assert_all_ended(1);
+    assert_clean_mail(&records[0]);
+}
+
+static void every_octet_is_read_when_told_so(void **state)
+{
+    (void)state;
+    proxy_settings()->splice = false;
+    begin_mail("DATA\r\n");
+    server_says("354 go\r\n");
+    pass_body(1);
+    assert_int_equal(spliced_octets, 0);
+    end_mail();
+    assert_all_ended(1);
+    assert_clean_mail(&records[0]);
+}
+
+static void a_server_that_goes_in_mid_body(void **state)
+{
+    char octets[100];
+    size_t sent = 0;
+
+    (void)state;
+    begin_mail("DATA\r\n");
+    server_says("354 go\r\n");
+    for (unsigned quiet = 0; quiet < 20;) {
+        const ssize_t done = send(bench->client_fd, body + sent, 200000, MSG_DONTWAIT);
+
+        quiet = done > 0 ? 0 : quiet + 1;
+        sent += done > 0 ? (size_t)done : 0;
+        if (sent > BODY_OCTETS - 200000)
+            break;
+        turn(1);
+    }
+    assert_true(spliced_octets > 0);
+    reset_socket(bench->server_fd);
+    bench->server_fd = -1;
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), -1);
+    assert_int_equal(errno, ECONNRESET);
+    assert_all_ended(1);
+    assert_int_equal(records[0].verdict.cause, CAUSE_ABORTED);
+    /* The pipe is empty again: the next body is its own. */
+    begin_mail("DATA\r\n");
+    server_says("354 go\r\n");
+    pass_body(1);
+    end_mail();
+    assert_all_ended(2);
+}
+
 static void resets_pass(void **state)
 {
     char octets[100];
@@ -516,6 +698,10 @@ int main(void)
         CASE(octets_and_ends_pass),
         CASE(a_turn_is_bounded),
         CASE(a_stuck_reader_stops_the_other),
+        CASE(a_body_moves_inside_the_kernel),
+        CASE(a_chunk_moves_inside_the_kernel),
+        CASE(every_octet_is_read_when_told_so),
+        CASE(a_server_that_goes_in_mid_body),
         CASE(resets_pass),
         CASE(a_reset_behind_a_fin),
         CASE(a_closed_port_is_a_reset),
