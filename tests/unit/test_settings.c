@@ -37,6 +37,7 @@ static const struct landing landings[] = {
     {PROXY, "workers", "3", AT(proxy.workers), 3},
     {PROXY, "max-sessions", "1000000", AT(proxy.max_sessions), 1000000},
     {PROXY, "buffer", "1M", AT(proxy.buffer_octets), 1048576},
+    {PROXY, "splice", "no", AT(proxy.splice), 0},
     {PROXY, "keep-client-port", "no", AT(proxy.keep_client_port), 0},
     {PROXY, "outgoing-mark", "0xfe", AT(proxy.outgoing_mark), 0xfe},
     {PROXY, "connect-timeout", "1500ms", AT(proxy.connect_timeout_us), MS(1500)},

@@ -53,7 +53,8 @@ static void test_round_trip_of_everything_changed(void **state)
     struct settings *settings = load_good(
         "[smtp]\nhostname = gate.example.com\nports = 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 65535\n"
         "implicit-tls-ports =\nlmtp-ports =\nproxy-protocol = yes\n"
-        "[proxy]\nlisten-port = 1\nworkers = 256\nmax-sessions = 7\nbuffer = 4097\nkeep-client-port = no\n"
+        "[proxy]\nlisten-port = 1\nworkers = 256\nmax-sessions = 7\nbuffer = 4097\nsplice = "
+        "no\nkeep-client-port = no\n"
         "outgoing-mark = 4278190079\nconnect-timeout = 10ms\nprobe = no\nprobe-after = 61s\ntap = no\ndrain "
         "= 0\n"
         "[nfq]\nfirst-queue = 0\nqueues = 16\nmax-flows = 256\nqueue-length = 64\nreceive-buffer = 1M\n"
