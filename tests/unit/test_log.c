@@ -449,6 +449,19 @@ static void test_blocked_sink_stops_nobody(void **state)
     free(text);
 }
 
+/* All that reports in `text` own up to: there may be more than one. */
+static unsigned long left_out(const char *text)
+{
+    static const char words[] = "log: left out ";
+    unsigned long lines = 0;
+
+    while ((text = strstr(text, words)) != NULL) {
+        text += sizeof words - 1;
+        lines += strtoul(text, NULL, 10);
+    }
+    return lines;
+}
+
 static void test_blocked_sink_recovers_and_says_how_many(void **state)
 {
     enum { TRIES = LOG_RING_LINES + 100 };
@@ -469,7 +482,7 @@ static void test_blocked_sink_recovers_and_says_how_many(void **state)
     }
     until_us = clock_monotonic_us() + 20 * SECOND_US;
     text[0] = '\0';
-    while (strstr(text, "left out") == NULL && clock_monotonic_us() < until_us) { /* the reader is back */
+    while (left_out(text) < 99 && clock_monotonic_us() < until_us) { /* the reader is back */
         ssize_t count = read(capture.reader, text + used, room - used - 1);
 
         used += count > 0 ? (size_t)count : 0;
@@ -478,7 +491,7 @@ static void test_blocked_sink_recovers_and_says_how_many(void **state)
     log_destroy(log);
     capture_end(&capture, text + used, room - used);
     assert_non_null(strstr(text, "smtpwitness: proxy: line 0\n"));
-    assert_true(strstr(text, "left out 99 lines") != NULL || strstr(text, "left out 100 lines") != NULL);
+    assert_in_range(left_out(text), 99, 100); /* one line may be with the thread, not in the ring */
     free(text);
 }
 
