@@ -13,7 +13,8 @@
 
 #define READ_OCTETS       131072u /* read ahead: system calls would be most of the work otherwise */
 #define COPY_OCTETS       65536
-#define CLOSE_DESCRIPTORS 1024 /* more than the files of one call */
+#define SECONDS_MOST      INT64_C(253402300799) /* the year 9999: what pcapng can say beyond is nonsense */
+#define CLOSE_DESCRIPTORS 1024                  /* more than the files of one call */
 
 struct capture {
     pcap_t *pcap; /* owns `file` once it is open */
@@ -249,7 +250,9 @@ enum capture_result capture_next(struct capture *capture, struct capture_packet 
         packet->octets = octets;
         packet->captured = header->caplen;
         packet->length = header->len > header->caplen ? header->len : header->caplen;
-        packet->unix_us = (int64_t)header->ts.tv_sec * 1000000 + header->ts.tv_usec;
+        int64_t seconds = header->ts.tv_sec;
+        seconds = seconds < 0 ? 0 : seconds > SECONDS_MOST ? SECONDS_MOST : seconds;
+        packet->unix_us = seconds * 1000000 + header->ts.tv_usec;
         return CAPTURE_PACKET;
     }
     if (result == PCAP_ERROR_BREAK) { /* the end of the file */

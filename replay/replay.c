@@ -101,7 +101,8 @@ static bool make_tracker(struct replay *replay)
     const struct replay_options *options = replay->options;
     struct tracker_options setup = {.mode = RECORD_REPLAY,
                                     .policy = &options->settings->policy,
-                                    .max_flows = REPLAY_MAX_FLOWS,
+                                    .max_flows =
+                                        options->max_flows != 0 ? options->max_flows : REPLAY_MAX_FLOWS,
                                     .id_prefix = "replay",
                                     .any_port = options->any_port,
                                     .proxy_protocol = options->settings->smtp.proxy_protocol,
@@ -240,11 +241,11 @@ static void say_remarks(const struct replay *replay)
         fprintf(to, "smtpwitness: replay: %" PRIu64 " packets were captured twice; each counts once\n",
                 stats.copies);
     }
-    if (stats.fragments > 0) {
+    if (stats.fragments > stats.fragments_used) {
         fprintf(to,
-                "smtpwitness: replay: %" PRIu64 " IP fragments; %" PRIu64
-                " of them were left out, because a part is missing\n",
-                stats.fragments, stats.fragments - stats.fragments_used);
+                "smtpwitness: replay: %" PRIu64 " of %" PRIu64
+                " IP fragments were left out: the rest of their packets is missing\n",
+                stats.fragments - stats.fragments_used, stats.fragments);
     }
     if (stats.cut_packets + stats.malformed_packets > 0) {
         fprintf(to,
@@ -253,8 +254,8 @@ static void say_remarks(const struct replay *replay)
                 stats.cut_packets, stats.malformed_packets);
     }
     if (stats.evicted > 0) {
-        fprintf(to, "smtpwitness: replay: more connections at once than %u: %" PRIu64 " were let go early\n",
-                (unsigned)REPLAY_MAX_FLOWS, stats.evicted);
+        fprintf(to, "smtpwitness: replay: more connections at once than fit: %" PRIu64 " were let go early\n",
+                stats.evicted);
     }
 }
 

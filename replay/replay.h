@@ -33,6 +33,7 @@ struct replay_options {
     size_t path_count;
     uint16_t ports[REPLAY_MAX_PORTS]; /* SMTP besides the configured ones */
     size_t port_count;
+    uint32_t max_flows; /* 0 = REPLAY_MAX_FLOWS */
     bool any_port;
     enum replay_format format;
     FILE *output, *remarks;

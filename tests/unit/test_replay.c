@@ -152,6 +152,33 @@ static void test_capture(void **state)
     }
 }
 
+/* pcapng may count in seconds, 64 bits of them. */
+static void test_impossible_times(void **state)
+{
+    (void)state;
+    static const uint32_t times[] = {0x7fffffff, 0xffffffff, 100};
+    char error[CAPTURE_TEXT_SIZE];
+    struct capture_packet packet;
+    uint32_t file[64] = {0x0a0d0d0a, 28, 0x1a2b3c4d, 1,     0xffffffff,   0xffffffff, 28, /* section */
+                         1,          32, 101,        65535, 9 | 1u << 16, 0,          0,
+                         32}; /* interface, if_tsresol 0 */
+    size_t words = 15;
+    for (size_t i = 0; i < 3; i++) {
+        const uint32_t block[] = {6, 36, 0, times[i], times[i], 4, 4, 0x45, 36};
+        memcpy(file + words, block, sizeof block);
+        words += sizeof block / sizeof block[0];
+    }
+    write_file(file, words * sizeof file[0]);
+    struct capture *capture = capture_open(path, error);
+    assert_non_null(capture);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(capture_next(capture, &packet), CAPTURE_PACKET);
+        assert_true(packet.unix_us >= 0 && packet.unix_us <= INT64_C(253402300799999999));
+    }
+    assert_int_equal(capture_next(capture, &packet), CAPTURE_END);
+    capture_close(capture);
+}
+
 /* One SYN an hour, and a clock that jumps: sessions stay apart and no silence is invented. */
 static void test_time_steps(void **state)
 {
@@ -217,9 +244,8 @@ static int remove_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_links),
-        cmocka_unit_test(test_endless_tags),
-        cmocka_unit_test(test_capture),
+        cmocka_unit_test(test_links),      cmocka_unit_test(test_endless_tags),
+        cmocka_unit_test(test_capture),    cmocka_unit_test(test_impossible_times),
         cmocka_unit_test(test_time_steps),
     };
     return cmocka_run_group_tests_name("replay", tests, make_path, remove_path);
