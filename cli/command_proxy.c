@@ -21,6 +21,7 @@
 #include "daemon/port.h"
 #include "daemon/privileges.h"
 #include "daemon/signals.h"
+#include "proxy/gate.h"
 #include "proxy/proxy.h"
 
 #define NEVER_US       UINT64_MAX
@@ -35,6 +36,10 @@ struct witness {
     struct limiter *limiter;
     struct log *log;
     struct proxy *proxy;
+    struct gate gate;
+    uint64_t sign_due_us; /* the next sign of life; NEVER_US = no gate, or draining */
+    enum proxy_health health;
+    bool gate_seen; /* the rules have a gate */
     int signal_fd;
     uint64_t started_us;
     uint64_t peaks_since_us;
@@ -75,7 +80,7 @@ static void log_statistics(struct witness *witness)
                 "refused=%llu "
                 "held=%llu accept-pauses=%llu icmp-undiverted=%llu sources=%u sources-max=%u uncounted=%llu "
                 "evicted=%llu "
-                "log-lines=%llu log-left-out=%llu",
+                "log-lines=%llu log-left-out=%llu rules=%s",
                 (unsigned long long)((clock_monotonic_us() - witness->started_us) / 1000000), proxy.sessions,
                 proxy.sessions_peak, (unsigned long long)proxy.accepted, (unsigned long long)proxy.finished,
                 (unsigned long long)proxy.connect_failed, (unsigned long long)proxy.refused,
@@ -83,7 +88,8 @@ static void log_statistics(struct witness *witness)
                 (unsigned long long)proxy.icmp_undiverted, limiter.rows_used, limiter.rows_max,
                 (unsigned long long)limiter.uncounted, (unsigned long long)limiter.evicted,
                 (unsigned long long)log.written,
-                (unsigned long long)(log.left_out_ring + log.left_out_rate + log.left_out_sink));
+                (unsigned long long)(log.left_out_ring + log.left_out_rate + log.left_out_sink),
+                witness->gate_seen ? "fail-open" : "none-or-fail-closed");
 }
 
 static void log_peaks(struct witness *witness, uint64_t now_us, bool reset)
@@ -93,6 +99,58 @@ static void log_peaks(struct witness *witness, uint64_t now_us, bool reset)
     if (reset) {
         witness->peaks_since_us = now_us;
     }
+}
+
+/* ---- signs of life ---- */
+
+static void log_health(struct witness *witness)
+{
+    const char *passing = witness->gate_seen ? "new connections pass by unseen" : "new connections wait";
+
+    switch (witness->health) {
+    case PROXY_WELL:
+        log_message(witness->log, LOG_NOTICE, "proxy", "takes new connections again");
+        break;
+    case PROXY_FULL:
+        log_message(witness->log, LOG_WARNING, "proxy", "full: %s until sessions end", passing);
+        break;
+    case PROXY_HANGS:
+        log_message(witness->log, LOG_CRIT, "proxy", "a worker thread hangs: %s", passing);
+        break;
+    }
+}
+
+static void log_gate(struct witness *witness)
+{
+    if (witness->gate_seen && witness->settings->proxy.fail == SETTINGS_FAIL_CLOSED) {
+        log_message(witness->log, LOG_WARNING, "proxy",
+                    "fail = closed, but the rules fail open: load them with --fail closed");
+    } else if (witness->gate_seen) {
+        log_message(witness->log, LOG_NOTICE, "proxy", "the rules are there, and fail open");
+    } else {
+        log_message(witness->log, LOG_NOTICE, "proxy",
+                    "the rules that fail open are gone: nothing new is taken, or they fail closed");
+    }
+}
+
+/* Says life while all is well. Whoever hangs here, or elsewhere in this thread, says nothing. */
+static void give_sign(struct witness *witness, uint64_t now_us)
+{
+    enum proxy_health health = proxy_health(witness->proxy, now_us);
+    bool seen = health == PROXY_WELL ? gate_say_life(&witness->gate) : witness->gate_seen;
+
+    if (health != PROXY_WELL && witness->health == PROXY_WELL) {
+        (void)gate_say_farewell(&witness->gate); /* the next sign tells whether the rules are there */
+    }
+    if (seen != witness->gate_seen) {
+        witness->gate_seen = seen;
+        log_gate(witness);
+    }
+    if (health != witness->health) {
+        witness->health = health;
+        log_health(witness);
+    }
+    witness->sign_due_us = now_us + GATE_INTERVAL_US;
 }
 
 /* ---- running ---- */
@@ -114,8 +172,11 @@ static void reload(struct witness *witness)
 static void stop(struct witness *witness, uint64_t now_us)
 {
     if (witness->drain_until_us == NEVER_US) {
-        uint32_t open = proxy_drain(witness->proxy);
+        uint32_t open;
 
+        (void)gate_say_farewell(&witness->gate); /* first, so that nobody comes to closed listeners */
+        witness->sign_due_us = NEVER_US;
+        open = proxy_drain(witness->proxy);
         witness->drain_until_us = now_us + witness->settings->proxy.drain_us;
         notify_stopping("draining");
         log_message(witness->log, LOG_NOTICE, "proxy",
@@ -149,12 +210,13 @@ static void run_timers(struct witness *witness, uint64_t now_us)
     if (now_us >= peaks_due_us(witness)) {
         log_peaks(witness, now_us, true);
     }
+    if (now_us >= witness->sign_due_us) {
+        give_sign(witness, now_us);
+    }
     if (now_us >= witness->watchdog_due_us) {
-        struct proxy_stats stats;
-
-        proxy_stats(witness->proxy,
-                    &stats); /* whoever holds its lock for good, keeps the sign of life back */
-        notify_watchdog();
+        if (witness->health != PROXY_HANGS) {
+            notify_watchdog();
+        }
         witness->watchdog_due_us = now_us + witness->watchdog_interval_us;
     }
 }
@@ -164,6 +226,7 @@ static int poll_timeout_ms(const struct witness *witness, uint64_t now_us)
     uint64_t due_us = peaks_due_us(witness);
 
     due_us = witness->watchdog_due_us < due_us ? witness->watchdog_due_us : due_us;
+    due_us = witness->sign_due_us < due_us ? witness->sign_due_us : due_us;
     if (witness->drain_until_us != NEVER_US && now_us + DRAIN_CHECK_US < due_us) {
         due_us = now_us + DRAIN_CHECK_US;
     }
@@ -242,6 +305,12 @@ static bool create_proxy(struct witness *witness, struct settings *take_settings
     return witness->proxy != NULL;
 }
 
+/* With fail = closed there need be no gate; if the rules have one all the same, we say so. */
+static bool open_gate(struct witness *witness, struct settings_error *error)
+{
+    return gate_open(&witness->gate, error) || witness->settings->proxy.fail == SETTINGS_FAIL_CLOSED;
+}
+
 static bool start(struct witness *witness, struct settings *take_settings, const struct arguments *arguments,
                   struct settings_error *error)
 {
@@ -270,6 +339,10 @@ static bool start(struct witness *witness, struct settings *take_settings, const
         return false;
     }
     event_log_attach(witness->log);
+    if (!open_gate(witness, error)) {
+        settings_destroy(take_settings);
+        return false;
+    }
     if (!create_proxy(witness, take_settings, error) ||
         !privileges_drop(witness->settings->process.user, witness->settings->proxy.outgoing_mark, error) ||
         !proxy_start(witness->proxy, error)) {
@@ -282,6 +355,7 @@ static bool start(struct witness *witness, struct settings *take_settings, const
 static void finish(struct witness *witness)
 {
     proxy_destroy(witness->proxy);
+    gate_close(&witness->gate);
     event_log_attach(NULL);
     log_destroy(witness->log);
     limiter_destroy(witness->limiter);
@@ -297,6 +371,7 @@ enum command_exit command_proxy(const struct arguments *arguments)
     struct witness witness = {
         .config = config != NULL ? config : COMMAND_DEFAULT_CONFIG,
         .pidfile = {.fd = -1},
+        .gate = {.life = {-1, -1}, .farewell = {-1, -1}},
         .signal_fd = -1,
         .drain_until_us = NEVER_US,
     };

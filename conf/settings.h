@@ -25,6 +25,11 @@ struct settings_smtp {
     bool proxy_protocol; /* proxy-protocol = no : a PROXY line comes before the dialogue */
 };
 
+enum settings_fail {
+    SETTINGS_FAIL_OPEN = 0, /* new connections pass by */
+    SETTINGS_FAIL_CLOSED,   /* new connections are dropped */
+};
+
 /* [proxy] */
 struct settings_proxy {
     uint16_t listen_port;        /* listen-port = 10025 : where TPROXY delivers */
@@ -39,6 +44,8 @@ struct settings_proxy {
     uint64_t probe_after_us;     /* probe-after = 5s : silence that raises suspicion */
     bool tap;                    /* tap = yes : a raw tap tells "silent" from "its octets were lost" */
     uint64_t drain_us;           /* drain = 60s : at SIGTERM, how long live sessions may finish */
+    enum settings_fail
+        fail; /* fail = open | closed : when we are dead or hang; the rules must be loaded alike */
 };
 
 /* [nfq] */

@@ -60,6 +60,12 @@ static const struct settings_choice refusals[] = {
     {NULL, 0},
 };
 
+static const struct settings_choice fails[] = {
+    {"open", SETTINGS_FAIL_OPEN},
+    {"closed", SETTINGS_FAIL_CLOSED},
+    {NULL, 0},
+};
+
 #define CHOICES(list) .type = SETTINGS_TYPE_CHOICE, .choices = (list), .unit = ""
 #define BOOLEAN       .type = SETTINGS_TYPE_BOOLEAN, .unit = ""
 #define DURATION      .type = SETTINGS_TYPE_DURATION, .unit = "duration"
@@ -176,8 +182,8 @@ const struct settings_row settings_rows[] = {
      .example = "5000",
      .reloadable = false,
      .help = "How many sessions may be open at once. Each needs two descriptors. At the limit new "
-             "connections wait "
-             "in the kernel's queue."},
+             "connections pass by "
+             "unseen; with fail = closed they wait in the kernel's queue."},
     {.section = SETTINGS_SECTION_PROXY,
      .key = "buffer",
      .type = SETTINGS_TYPE_SIZE,
@@ -274,6 +280,18 @@ const struct settings_row settings_rows[] = {
      .example = "60s",
      .reloadable = true,
      .help = "How long open sessions may go on after the request to stop."},
+    {.section = SETTINGS_SECTION_PROXY,
+     .key = "fail",
+     CHOICES(fails),
+     IN_SETTINGS(proxy.fail, sizeof(int)),
+     .default_text = "open",
+     .example = "open",
+     .reloadable = true,
+     .help = "What becomes of new connections while the witness is dead, hangs, has no session free or is "
+             "stopping: "
+             "open lets them pass to the server unseen, closed drops them. The rules do it, so they must be "
+             "loaded "
+             "with the same choice; 'smtpwitness rules' takes it from here."},
 
     /* [nfq] */
     {.section = SETTINGS_SECTION_NFQ,

@@ -19,6 +19,7 @@
 #define DESCRIPTORS_RESERVED  64 /* log, taps, event sets, timers: everything that is no session */
 #define DESCRIPTORS_A_SESSION 2
 #define LEAST_SESSIONS        8
+#define ROOM_AGAIN            16 /* once full, this part of the sessions must be free before we say we are not */
 
 struct proxy {
     struct settings_share *settings;
@@ -32,6 +33,7 @@ struct proxy {
     struct worker *workers[PROXY_MAX_WORKERS];
     uint32_t worker_count;
     bool started;
+    bool full; /* as proxy_health() saw it last */
 };
 
 static uint32_t sessions_allowed(const struct settings_proxy *settings)
@@ -249,6 +251,24 @@ void proxy_destroy(struct proxy *proxy)
     tap_destroy(proxy->tap);
     settings_share_release(proxy->settings);
     free(proxy);
+}
+
+enum proxy_health proxy_health(struct proxy *proxy, uint64_t now_us)
+{
+    const uint32_t sessions = atomic_load(&proxy->counters.sessions);
+    uint32_t most = atomic_load(&proxy->max_sessions);
+    bool answers = true;
+
+    if (proxy->full)
+        most -= most / ROOM_AGAIN;
+    proxy->full = sessions >= most;
+    for (uint32_t index = 0; index < proxy->worker_count; index++) {
+        if (!worker_ask_life(proxy->workers[index], now_us))
+            answers = false;
+        if (worker_is_full(proxy->workers[index]))
+            proxy->full = true;
+    }
+    return !answers ? PROXY_HANGS : proxy->full ? PROXY_FULL : PROXY_WELL;
 }
 
 void proxy_stats(struct proxy *proxy, struct proxy_stats *stats)

@@ -15,6 +15,12 @@
 
 struct proxy;
 
+enum proxy_health {
+    PROXY_WELL = 0, /* takes new connections */
+    PROXY_FULL,     /* a worker takes none: max-sessions, or no descriptor or memory is left */
+    PROXY_HANGS,    /* a worker does not answer */
+};
+
 struct proxy_options {
     struct settings *settings; /* taken: destroyed when no session uses it any more */
     struct limiter *limiter;
@@ -46,6 +52,9 @@ uint32_t proxy_drain(struct proxy *proxy);
 /* Ends what is left (by reset, verdict with drained note) and joins the workers. */
 void proxy_stop(struct proxy *proxy);
 void proxy_destroy(struct proxy *proxy); /* accepts NULL */
+
+/* Call it every GATE_INTERVAL_US: each call also asks the workers, whose answer the next one sees. */
+enum proxy_health proxy_health(struct proxy *proxy, uint64_t now_us);
 
 void proxy_stats(struct proxy *proxy, struct proxy_stats *stats);
 

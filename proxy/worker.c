@@ -31,7 +31,7 @@ struct worker {
     uint16_t listener_ports[WORKER_MAX_LISTENERS];
     pthread_t thread;
     bool started;
-    bool paused;
+    atomic_bool paused; /* written by its own thread alone */
     bool draining;
     uint64_t timer_us; /* what timer_event is set to; WHEEL_NEVER_US = not set */
     uint64_t pause_us;
@@ -40,6 +40,7 @@ struct worker {
     pthread_mutex_t mail_lock;
     struct settings_share *mail_settings; /* under mail_lock */
     atomic_bool mail_drain, mail_stop;
+    _Atomic uint64_t asked_us; /* whether it lives; 0 = answered */
 };
 
 static struct timeval timeval_of(uint64_t microseconds)
@@ -304,6 +305,7 @@ static void on_wake(evutil_socket_t fd, short what, void *context)
     share = worker->mail_settings;
     worker->mail_settings = NULL;
     pthread_mutex_unlock(&worker->mail_lock);
+    atomic_store(&worker->asked_us, 0);
     if (share != NULL) {
         settings_share_release(worker->settings);
         worker->settings = share;
@@ -435,6 +437,22 @@ void worker_tell_settings(struct worker *worker, struct settings_share *share)
     pthread_mutex_unlock(&worker->mail_lock);
     settings_share_release(older);
     ring(worker);
+}
+
+bool worker_ask_life(struct worker *worker, uint64_t now_us)
+{
+    const uint64_t asked_us = atomic_load(&worker->asked_us);
+
+    if (asked_us != 0)
+        return now_us < asked_us + WORKER_ANSWER_US;
+    atomic_store(&worker->asked_us, now_us);
+    ring(worker);
+    return true;
+}
+
+bool worker_is_full(const struct worker *worker)
+{
+    return atomic_load(&worker->paused);
 }
 
 void worker_tell_drain(struct worker *worker)

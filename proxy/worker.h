@@ -22,6 +22,7 @@
 #define WORKER_PAUSE_LONGEST_US 1000000u
 #define WORKER_TURN_AWAY_MAX    64 /* connections reset per pause once a shortage lasts */
 #define WORKER_TAP_INTERVAL_US  50000u
+#define WORKER_ANSWER_US        2000000u /* one that did not turn for so long hangs */
 
 struct worker;
 
@@ -45,6 +46,10 @@ struct worker_options {
 struct worker *worker_create(const struct worker_options *options) MUST_CHECK;
 bool worker_start(struct worker *worker) MUST_CHECK;
 void worker_tell_settings(struct worker *worker, struct settings_share *share); /* acquires */
+/* Asks for a sign of life; false when the last question is not answered yet after WORKER_ANSWER_US. */
+bool worker_ask_life(struct worker *worker, uint64_t now_us);
+bool worker_is_full(
+    const struct worker *worker); /* of descriptors or memory, or max-sessions: accepts nothing now */
 void worker_tell_drain(struct worker *worker);
 void worker_tell_stop(struct worker *worker); /* ends all sessions and the thread */
 void worker_join(struct worker *worker);

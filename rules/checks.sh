@@ -96,6 +96,7 @@ addrtype xt_addrtype mangle -m addrtype --dst-type LOCAL
 comment xt_comment mangle -m comment --comment x
 REJECT ipt_REJECT filter -p tcp -j REJECT --reject-with tcp-reset
 TEXT
+    [ "$set_fail" = closed ] || echo "recent xt_recent raw -m recent ! --rcheck --seconds 2 --name probe --mask $(any_address "$1")"
     [ "$set_zone" = none ] || cat <<TEXT
 CT_zone xt_CT raw -j CT --zone 1
 conntrack xt_conntrack mangle -m conntrack --ctstate ESTABLISHED
@@ -234,7 +235,8 @@ check_listener() {
         listening=$(ss -Hltn "-$family" "sport = :$set_listen_port" 2>/dev/null)
         # A dual-stack socket serves IPv4 as well, though not as a transparent IPv4 listener.
         [ -z "$listening" ] || continue
-        finding_warning "nothing listens on port $set_listen_port for IPv$family: while the rules are loaded, new connections get no answer" \
+        case $set_fail in open) check_listener_text='pass unseen' ;; closed) check_listener_text='get no answer' ;; esac
+        finding_warning "nothing listens on port $set_listen_port for IPv$family: while the rules are loaded, new connections $check_listener_text" \
             "start smtpwitness before loading, or give its port with --listen-port"
     done
 }

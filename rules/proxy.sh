@@ -7,11 +7,16 @@
 #   raw     PRE     client leg into a conntrack zone of its own; without it both legs have the same addresses and
 #                   ports, share one conntrack entry, and strict firewalls drop one of them as INVALID.
 #           OUT     what we send to clients: source port ours, source address not ours, so a transparent socket.
+#                   The witness's signs of life, too: IP protocol 253 (RFC 3692, for experiments) on lo, which only a
+#                   process with CAP_NET_RAW can send. Their time is noted (xt_recent) and they end here: sendto()
+#                   says EPERM, by which the witness knows that they were seen. 254 takes the note away: a farewell.
 #   The server leg stays in the default zone: source NAT and state rules treat it as they treated the
 #   forwarded connection, and its answers need no rule that tells them from other traffic.
 #   mangle  PRE     ICMP errors and packets of open connections go to our sockets (DIVERT), new connections to NEW.
 #           NEW     the only place where a new connection is taken (TPROXY). An empty NEW takes none, in raw and
-#                   in mangle alike: the zone must follow the decision.
+#                   in mangle alike: the zone must follow the decision. With --fail open its first rule lets a
+#                   connection pass by when the last sign of life is older than life_seconds: a dead man's switch.
+#                   DIVERT and the policy route stay, for connections that are open and sockets in TIME_WAIT.
 #   filter  IN      marked packets are ours; a direct connection to the listener would make the proxy call itself.
 #           OUT     last in OUTPUT: only a policy of DROP is overruled, not the administrator's own rules.
 #   mangle  SET     never visited: its comment remembers mark, table and priority for unload.
@@ -27,29 +32,57 @@ mode_chains='SMTPWITNESS_PRE SMTPWITNESS_DIVERT SMTPWITNESS_NEW SMTPWITNESS_IN S
 mode_made=SMTPWITNESS_MADE
 mode_tables='raw filter mangle'
 
+# A sign comes twice a second (GATE_INTERVAL_US in proxy/gate.h). A SYN that met a dead listener is repeated after 1 and
+# 3 s (RFC 6298), so that with 2 s every connection is through 4 s after the death.
+life_name=smtpwitness
+life_seconds=2
+
 # ---- the plan: every rule there is, in one place ----
 
 plan() { # FAMILY TABLE
     case $2 in
-    raw) [ "$set_zone" = none ] || plan_raw "$1" ;;
+    raw) raw_is_unused || plan_raw "$1" ;;
     filter) plan_filter ;;
     mangle) plan_mangle "$1" ;;
     esac
 }
 
+raw_is_unused() { [ "$set_zone" = none ] && [ "$set_fail" = closed ]; }
+
+plan_raw() { # FAMILY
+    [ "$set_zone" = none ] || plan_zone "$1"
+    [ "$set_zone" != none ] || echo ':SMTPWITNESS_OUT'
+    plan_life "$1"
+    echo '-I OUTPUT 1 -j SMTPWITNESS_OUT'
+}
+
+any_address() { case $1 in 4) echo 0.0.0.0 ;; 6) echo :: ;; esac } # FAMILY: a mask that makes all addresses one
+
+plan_life() { # FAMILY: where signs of life arrive
+    [ "$set_fail" = open ] || return 0
+    life_entry="--name $life_name --mask $(any_address "$1") --rsource -j DROP"
+    echo "-A SMTPWITNESS_OUT -o lo -p 253 -m recent --set $life_entry"
+    echo "-A SMTPWITNESS_OUT -o lo -p 254 -m recent --remove $life_entry"
+}
+
+plan_gate() { # FAMILY: without a recent sign of life nothing new is taken
+    [ "$set_fail" = open ] || return 0
+    echo "-A SMTPWITNESS_NEW -m recent ! --rcheck --seconds $life_seconds --name $life_name --mask $(any_address "$1") --rsource -j RETURN"
+}
+
 # A client whose own port is one of ours cannot be told from its server leg by ports: it gets no zone.
-plan_raw() {
+plan_zone() { # FAMILY
     raw_client="-p tcp -m multiport --dports $set_ports -m multiport ! --sports $set_ports"
     echo ':SMTPWITNESS_PRE'
     echo ':SMTPWITNESS_NEW'
     echo ':SMTPWITNESS_OUT'
     echo "-A SMTPWITNESS_PRE $raw_client -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j CT --zone $set_zone"
     plan_jumps_new "$raw_client -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+    plan_gate "$1"
     plan_exceptions "$1"
     echo "-A SMTPWITNESS_NEW -j CT --zone $set_zone"
     echo "-A SMTPWITNESS_OUT -p tcp -m multiport --sports $set_ports -m multiport ! --dports $set_ports -m addrtype ! --src-type LOCAL -j CT --zone $set_zone"
     echo '-I PREROUTING 1 -j SMTPWITNESS_PRE'
-    echo '-I OUTPUT 1 -j SMTPWITNESS_OUT'
 }
 
 plan_mangle() {
@@ -63,6 +96,7 @@ plan_mangle() {
     plan_jumps_new "-p tcp -m multiport --dports $set_ports"
     echo "-A SMTPWITNESS_DIVERT -j MARK --set-xmark $set_mark"
     echo '-A SMTPWITNESS_DIVERT -j ACCEPT'
+    plan_gate "$1"
     plan_exceptions "$1"
     # Connections that were open before us go on being forwarded. A client that answers a SYN cookie has
     # neither socket nor state in this zone and must be taken: so not --syn.
@@ -142,7 +176,7 @@ family_load() { # FAMILY
 }
 
 plan_made_unless_unused() {
-    [ "$2" = raw ] && [ "$set_zone" = none ] && return 0
+    [ "$2" = raw ] && raw_is_unused && return 0
     plan_made "$1" "$2"
 }
 
@@ -326,6 +360,12 @@ status_family() { # FAMILY
     done <"$work/records.$1"
     if ! ruleset_section "$work/before.$1" mangle | grep -q '^-A SMTPWITNESS_NEW .*-j TPROXY'; then
         echo "$name: no new connections are taken (unload --keep-open); load takes them again"
+    elif ! ruleset_has_gate "$work/before.$1"; then
+        echo "$name: fails closed: while the witness does not run, new connections are dropped"
+    elif life_is_seen "$1"; then
+        echo "$name: fails open: the witness gives signs of life, new connections are taken"
+    else
+        echo "$name: fails open: the witness gives no sign of life, new connections pass unseen"
     fi
     "$name-save" -c 2>/dev/null | awk '
         /^\*/ { table = substr($0, 2) }
@@ -333,6 +373,25 @@ status_family() { # FAMILY
             counters = substr($1, 2, length($1) - 2); split(counters, count, ":")
             rule = $0; sub(/^[^ ]+ -A /, "", rule)
             printf "  %-6s %10s packets %14s octets  %s\n", table, count[1], count[2], rule }'
+}
+
+ruleset_has_gate() { # FILE
+    ruleset_section "$1" mangle | grep -q '^-A SMTPWITNESS_NEW -m recent '
+}
+
+life_last() { # FAMILY: when the kernel saw the last sign, in its own count; empty without any
+    case $1 in 4) life_address=0.0.0.0 ;; 6) life_address=0000:0000:0000:0000:0000:0000:0000:0000 ;; esac
+    sed -n "s/^src=$life_address .*last_seen: \\([0-9]*\\) .*/\\1/p" "/proc/net/xt_recent/$life_name" 2>/dev/null
+}
+
+life_is_seen() { # FAMILY: does another sign come within a second and a half?
+    life_before=$(life_last "$1")
+    for life_wait in 1 2 3 4 5; do
+        sleep 0.3
+        life_now=$(life_last "$1")
+        [ "$life_now" = "$life_before" ] || [ -z "$life_now" ] || return 0
+    done
+    return 1
 }
 
 mode_check() {

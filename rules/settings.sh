@@ -14,6 +14,7 @@ settings_default() {
     set_queue=2525
     set_queues=1
     set_family=both
+    set_fail=open
     set_exempts=''
     set_keep_open=no
     set_dry_run=no
@@ -93,6 +94,9 @@ setting_set() { # KEY VALUE WHERE
     queues)
         case $2 in 1 | 2 | 4 | 8 | 16) set_queues=$2 ;; *) die_usage "$3: '$2' queues; give 1, 2, 4, 8 or 16" ;; esac
         ;;
+    fail)
+        case $2 in open | closed) set_fail=$2 ;; *) die_usage "$3: '$2' is no way to fail; give open or closed" ;; esac
+        ;;
     family)
         case $2 in 4 | 6 | both) set_family=$2 ;; *) die_usage "$3: '$2' is no family; give 4, 6 or both" ;; esac
         ;;
@@ -158,7 +162,7 @@ settings_from_arguments() {
             option=${option%%=*}
             ;;
         --keep-open | -n | --dry-run | -h | --help) ;;
-        --port | --in-interface | --exempt | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --settings)
+        --port | --in-interface | --exempt | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --fail | --settings)
             [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
             ;;
         *) die_usage "unknown option '$option'; see $program --help" ;;
@@ -183,7 +187,7 @@ settings_from_arguments() {
 settings_one_option() { # KEY VALUE: lists replace the file's list once, then grow; others may come once
     case $1 in
     port | in-interface | exempt | family) ;;
-    listen-port | mark | table | priority | zone)
+    listen-port | mark | table | priority | zone | fail)
         [ "$mode" = proxy ] || die_usage "--$1 belongs to proxy; leave it out of $mode"
         ;;
     queue | queues)
@@ -243,8 +247,8 @@ settings_one_line() { # LINE WHERE
     key=${1%%=*}
     value=${1#*=}
     case $key in
-    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | FAMILY) ;;
-    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES FAMILY" ;;
+    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | FAMILY | FAIL) ;;
+    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES FAMILY FAIL" ;;
     esac
     case "$seen_keys" in *" $key "*) die_usage "$2: $key is set twice; set it once, lists separated by commas" ;; esac
     seen_keys="$seen_keys$key "
@@ -275,6 +279,7 @@ usage: smtpwitness-rules proxy load|show|check [OPTION]...
   --table N               routing table of our own (2525)
   --priority N            priority of the routing rule (2525)
   --zone N|none           conntrack zone that keeps the two legs apart (2525)
+  --fail open|closed      when the witness is dead or hangs, new connections pass unseen, or are dropped (open)
   --queue N               nfq: the first packet queue (2525)
   --queues N              nfq: how many, 1, 2, 4, 8 or 16 (1)
   --family 4|6|both       address families (both)

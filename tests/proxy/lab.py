@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -235,3 +236,29 @@ def until(question, seconds=10):
         if answer or time.monotonic() > end:
             return answer
         time.sleep(0.02)
+
+
+failures = []
+count = 0
+
+
+def claim(true, text, detail=""):
+    global count
+    count += 1
+    print(f"{'ok' if true else 'not ok'} {count} - {text}" + (f"  # {detail}" if detail != "" else ""), flush=True)
+    if not true:
+        failures.append(text)
+
+
+def run_tests(functions):
+    """Those the command line names, or all; the exit status."""
+    tests = {name[5:]: function for name, function in functions.items() if name.startswith("test_")}
+    for name in sys.argv[1:] or tests:
+        print(f"# {name}", flush=True)
+        try:
+            tests[name]()
+        except Exception as error:  # a test that breaks is a claim that does not hold
+            claim(False, f"{name} ran to its end", f"{type(error).__name__}: {error} line {error.__traceback__.tb_next.tb_lineno}")
+    print(f"1..{count}")
+    print(f"# {len(failures)} of {count} claims do not hold" if failures else f"# all {count} claims hold")
+    return 1 if failures else 0

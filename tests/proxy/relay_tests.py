@@ -9,20 +9,10 @@ import sys
 import threading
 import time
 
-from lab import (ADDRESS, CLIENT, Client, FIREWALL, ROUTER, SERVER, Witness, connect, ending, inside, listen, pair, reset,
-                 rule, run, text_of, transparent_listeners, until)
+from lab import (ADDRESS, CLIENT, Client, FIREWALL, ROUTER, SERVER, Witness, claim, connect, ending, inside, listen, pair,
+                 reset, rule, run, run_tests, text_of, transparent_listeners, until)
 
 IDLE = int(os.environ.get("IDLE", "2500"))
-failures = []
-count = 0
-
-
-def claim(true, text, detail=""):
-    global count
-    count += 1
-    print(f"{'ok' if true else 'not ok'} {count} - {text}" + (f"  # {detail}" if detail != "" else ""), flush=True)
-    if not true:
-        failures.append(text)
 
 
 def claim_memory(true, text, detail=""):
@@ -899,17 +889,4 @@ def test_reload():
         claim(old[0].recv(100) == b"220 x\r\n", "... and old sessions go on")
 
 
-def main():
-    tests = {name[5:]: function for name, function in globals().items() if name.startswith("test_")}
-    for name in sys.argv[1:] or tests:
-        print(f"# {name}", flush=True)
-        try:
-            tests[name]()
-        except Exception as error:  # a test that breaks is a claim that does not hold
-            claim(False, f"{name} ran to its end", f"{type(error).__name__}: {error} line {error.__traceback__.tb_next.tb_lineno}")
-    print(f"1..{count}")
-    print(f"# {len(failures)} of {count} claims do not hold" if failures else f"# all {count} claims hold")
-    return 1 if failures else 0
-
-
-sys.exit(main())
+sys.exit(run_tests(dict(globals())))

@@ -4,8 +4,10 @@
 #   rl-cl 10.0.1.2 --(MTU 1300 on the way back)-- rl-mid --10.0.2.0/24-- rl-rt (the router) --10.0.3.0/24-- rl-sv 10.0.3.2
 #   the same with fd00:1:: fd00:2:: fd00:3::
 #
-# usage: run.sh [GROUP]...   groups: arguments state rollback checks traffic; all of them when none is named
+# usage: run.sh [GROUP]...   groups: arguments state rollback checks traffic life; all of them when none is named
+# The names begin with $PREFIX (rl).
 set -u
+prefix=${PREFIX:-rl}
 here=$(cd "$(dirname "$0")" && pwd)
 rules=$here/../../rules/smtpwitness-rules
 python=/usr/bin/python3
@@ -28,7 +30,7 @@ check_status() { check_equal "$1" "status $2" "status $3"; }
 in_ns() {
     in_ns_name=$1
     shift
-    ip netns exec "rl-$in_ns_name" "$@"
+    ip netns exec "$prefix-$in_ns_name" "$@"
 }
 router() { in_ns rt "$@"; }
 proxy() { router "$rules" proxy "$@"; }
@@ -43,34 +45,34 @@ skip() {
 clean_up() {
     for pid in $started; do kill "$pid" 2>/dev/null; done
     for name in cl mid rt sv; do
-        [ ! -e "/run/netns/rl-$name" ] || ip netns del "rl-$name"
+        [ ! -e "/run/netns/$prefix-$name" ] || ip netns del "$prefix-$name"
     done
     rm -rf -- "$scratch"
 }
 
 link() { # A DEVICE ADDRESS4 ADDRESS6  B DEVICE ADDRESS4 ADDRESS6
-    ip -n "rl-$1" link add "$2" type veth peer name "$6" netns "rl-$5"
-    ip -n "rl-$1" addr add "$3/24" dev "$2" && ip -n "rl-$1" addr add "$4/64" dev "$2" nodad && ip -n "rl-$1" link set "$2" up
-    ip -n "rl-$5" addr add "$7/24" dev "$6" && ip -n "rl-$5" addr add "$8/64" dev "$6" nodad && ip -n "rl-$5" link set "$6" up
+    ip -n "$prefix-$1" link add "$2" type veth peer name "$6" netns "$prefix-$5"
+    ip -n "$prefix-$1" addr add "$3/24" dev "$2" && ip -n "$prefix-$1" addr add "$4/64" dev "$2" nodad && ip -n "$prefix-$1" link set "$2" up
+    ip -n "$prefix-$5" addr add "$7/24" dev "$6" && ip -n "$prefix-$5" addr add "$8/64" dev "$6" nodad && ip -n "$prefix-$5" link set "$6" up
 }
 
 topology() {
     for name in cl mid rt sv; do
-        [ ! -e "/run/netns/rl-$name" ] || ip netns del "rl-$name"
-        ip netns add "rl-$name" || return 1
-        ip -n "rl-$name" link set lo up
+        [ ! -e "/run/netns/$prefix-$name" ] || ip netns del "$prefix-$name"
+        ip netns add "$prefix-$name" || return 1
+        ip -n "$prefix-$name" link set lo up
         in_ns "$name" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.bindv6only=1
     done
     link cl c0 10.0.1.2 fd00:1::2 mid m0 10.0.1.1 fd00:1::1
     link mid m1 10.0.2.2 fd00:2::2 rt r0 10.0.2.1 fd00:2::1
     link rt r1 10.0.3.1 fd00:3::1 sv s0 10.0.3.2 fd00:3::2
     for name in mid rt; do in_ns "$name" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; done
-    ip -n rl-cl route add default via 10.0.1.1 && ip -n rl-cl -6 route add default via fd00:1::1
-    ip -n rl-mid route add default via 10.0.2.1 && ip -n rl-mid -6 route add default via fd00:2::1
-    ip -n rl-rt route add 10.0.1.0/24 via 10.0.2.2 && ip -n rl-rt -6 route add fd00:1::/64 via fd00:2::2
-    ip -n rl-sv route add default via 10.0.3.1 && ip -n rl-sv -6 route add default via fd00:3::1
+    ip -n "$prefix"-cl route add default via 10.0.1.1 && ip -n "$prefix"-cl -6 route add default via fd00:1::1
+    ip -n "$prefix"-mid route add default via 10.0.2.1 && ip -n "$prefix"-mid -6 route add default via fd00:2::1
+    ip -n "$prefix"-rt route add 10.0.1.0/24 via 10.0.2.2 && ip -n "$prefix"-rt -6 route add fd00:1::/64 via fd00:2::2
+    ip -n "$prefix"-sv route add default via 10.0.3.1 && ip -n "$prefix"-sv -6 route add default via fd00:3::1
     for last in 11 12 13 14 15 16; do
-        ip -n rl-cl addr add "10.0.1.$last/24" dev c0 && ip -n rl-cl addr add "fd00:1::$last/64" dev c0 nodad
+        ip -n "$prefix"-cl addr add "10.0.1.$last/24" dev c0 && ip -n "$prefix"-cl addr add "fd00:1::$last/64" dev c0 nodad
     done
 }
 
@@ -78,7 +80,7 @@ start() { # NAME NAMESPACE COMMAND...: in the background, until it says ready
     start_name=$1
     start_namespace=$2
     shift 2
-    ip netns exec "rl-$start_namespace" "$@" >"$scratch/$start_name.out" 2>&1 &
+    ip netns exec "$prefix-$start_namespace" "$@" >"$scratch/$start_name.out" 2>&1 &
     start_pid=$!
     started="$started $start_pid"
     start_tries=0
@@ -152,6 +154,8 @@ test_arguments() {
     refuse 'no rule priority' proxy load --priority 32766
     refuse 'no conntrack zone' proxy load --zone 65536
     refuse 'no family' proxy load --family 5
+    refuse 'no way to fail' proxy load --fail half
+    refuse '--fail belongs to proxy' nfq load --fail open
     refuse '--keep-open belongs to unload' proxy load --keep-open
     refuse 'no such readable file' proxy load --settings "$scratch/none"
     refuse_setting "rules.conf:2: unknown key 'PROT'" 'PORT=25\nPROT=25\n'
@@ -527,6 +531,14 @@ test_checks_old_kernel() {
 
 # ---- traffic ----
 
+wait_for_life() { # loaded a moment ago: until signs of both families were seen
+    life_tries=0
+    until [ "$(router grep -c '^src=' /proc/net/xt_recent/smtpwitness 2>/dev/null)" = 2 ] || [ "$life_tries" -ge 100 ]; do
+        sleep 0.05
+        life_tries=$((life_tries + 1))
+    done
+}
+
 taken() { # WHAT ADDRESS CLIENT [SOURCE]
     check_has "$1" "witness client=$3" "$(client hello "$2" 25 ${4:+"$4"})"
 }
@@ -537,11 +549,12 @@ test_traffic() {
     start listener rt "$python" "$here/tproxy_echo.py" 10025
     passed 'without rules v4 goes straight to the server' 10.0.3.2 10.0.1.2
     router conntrack -L >/dev/null 2>&1 && router iptables -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT
-    ip netns exec rl-cl "$python" "$here/peers.py" hold 10.0.3.2 25 "$scratch/go" >"$scratch/hold.out" &
+    ip netns exec "$prefix"-cl "$python" "$here/peers.py" hold 10.0.3.2 25 "$scratch/go" >"$scratch/hold.out" &
     hold_pid=$!
     started="$started $hold_pid"
     until grep -q server "$scratch/hold.out" 2>/dev/null; do sleep 0.05; done
     proxy load --in-interface r0 --exempt 10.0.1.11,fd00:1::11
+    wait_for_life
     taken 'v4 is taken, with addresses and port' 10.0.3.2 10.0.1.2
     check_has 'the original destination is known' 'wanted=10.0.3.2:25' "$(client hello 10.0.3.2 25)"
     taken 'v6 is taken' fd00:3::2 fd00:1::
@@ -640,10 +653,60 @@ test_traffic_trouble() {
 }
 
 test_traffic_mtu() { # a smaller link behind the next hop: its ICMP must reach the proxy's socket
-    ip -n rl-mid link set m0 mtu 1300
+    ip -n "$prefix"-mid link set m0 mtu 1300
     check_equal 'frag-needed reaches the socket of the client leg' 'mtu=1300' "$(client mtu 10.0.3.2 25)"
     check_equal 'packet-too-big reaches the socket of the client leg' 'mtu=1300' "$(client mtu fd00:3::2 25)"
-    ip -n rl-mid link set m0 mtu 1500
+    ip -n "$prefix"-mid link set m0 mtu 1500
+}
+
+# ---- signs of life ----
+
+passes_within() { # SECONDS WHAT: from now on, in both families
+    passes_begun=$(date +%s)
+    until case $(client hello 10.0.3.2 25)$(client hello fd00:3::2 25) in *server*server*) true ;; *) false ;; esac do
+        [ $(($(date +%s) - passes_begun)) -le 9 ] || break
+    done
+    passes_seconds=$(($(date +%s) - passes_begun))
+    if [ "$passes_seconds" -lt "$1" ]; then ok "$2"; else not_ok "$2" "after $passes_seconds s"; fi
+}
+
+test_life() {
+    start server sv "$python" "$here/peers.py" server 25
+    passed 'before load v4' 10.0.3.2 10.0.1.2
+    passed 'before load v6' fd00:3::2 fd00:1::
+    for fail_zone in 2525 none; do
+        proxy load --in-interface r0 --zone "$fail_zone"
+        passed "zone $fail_zone: rules without a witness take nothing, v4" 10.0.3.2 10.0.1.2
+        passed "zone $fail_zone: rules without a witness take nothing, v6" fd00:3::2 fd00:1::
+        start listener rt "$python" "$here/tproxy_echo.py" 10025
+        wait_for_life
+        taken "zone $fail_zone: with signs of life v4 is taken" 10.0.3.2 10.0.1.2
+        taken "zone $fail_zone: with signs of life v6 is taken" fd00:3::2 fd00:1::
+        kill -KILL "$start_pid"
+        passes_within 5 "zone $fail_zone: when they end, connections pass"
+        proxy unload
+    done
+    test_life_conntrack
+    start listener rt "$python" "$here/tproxy_echo.py" 10025
+    proxy load --in-interface r0 --fail closed
+    case $(proxy show --fail closed) in *recent*) not_ok 'fails closed: no rule asks for signs' ;; *) ok 'fails closed: no rule asks for signs' ;; esac
+    taken 'fails closed: v4 is taken' 10.0.3.2 10.0.1.2
+    kill -KILL "$start_pid"
+    check_has 'fails closed: without a witness v4 is dropped' 'error TimeoutError' "$(client hello 10.0.3.2 25)"
+    check_has 'fails closed: without a witness v6 is dropped' 'error TimeoutError' "$(client hello fd00:3::2 25)"
+    check_has 'fails closed: status' 'fails closed' "$(proxy status)"
+    proxy unload
+}
+
+test_life_conntrack() { # what passes is one connection like any other, for strict rules and for source translation
+    proxy load --in-interface r0
+    router iptables -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+    router iptables -A FORWARD -p tcp --syn -j ACCEPT
+    router iptables -P FORWARD DROP
+    router iptables -t nat -A POSTROUTING -o r1 -j SNAT --to-source 10.0.3.1
+    check_has 'what passes meets a strict FORWARD and source translation as ever' 'server client=10.0.3.1:' "$(client hello 10.0.3.2 25)"
+    router iptables -t nat -F && router iptables -P FORWARD ACCEPT && router iptables -F FORWARD
+    proxy unload
 }
 
 # ---- main ----
@@ -661,10 +724,10 @@ scratch=$(mktemp -d) || exit 1
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 topology || exit 1
-[ $# -gt 0 ] || set -- arguments state rollback checks traffic
+[ $# -gt 0 ] || set -- arguments state rollback checks traffic life
 for group in "$@"; do
     case $group in
-    arguments | state | rollback | checks | traffic) "test_$group" ;;
+    arguments | state | rollback | checks | traffic | life) "test_$group" ;;
     *) echo "$0: unknown group $group" >&2 && exit 2 ;;
     esac
 done

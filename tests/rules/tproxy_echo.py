@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A transparent proxy just big enough to test the rules with.
+"""A transparent proxy just big enough to test the rules with. It gives signs of life as the witness does.
 
 It accepts on PORT with IP_TRANSPARENT, v4 and v6, connects to the original destination from the client's own
 address and port, and relays. Before that it tells the client, in one line, who it is, whom it took the client
@@ -7,9 +7,11 @@ for and where the client wanted to go. A client may write commands to it as its 
   HELLO   nothing more        RELAY   relay from now on        FIRST   the proxy closes first
   MTU     send a large answer, then say what path MTU the kernel has learned for the client
 """
+import contextlib
 import socket
 import sys
 import threading
+import time
 
 IP_TRANSPARENT, IPV6_TRANSPARENT, IP_MTU, IPV6_MTU = 19, 75, 14, 24
 
@@ -84,9 +86,21 @@ def accept_forever(sock):
         threading.Thread(target=serve, args=(client, sock.family), daemon=True).start()
 
 
+def give_signs():
+    """Empty datagrams of protocol 253, again and again; the rules drop them, which is told by EPERM."""
+    signs = [(socket.socket(family, socket.SOCK_RAW, 253), (address, 0))
+             for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))]
+    while True:
+        for sock, to in signs:
+            with contextlib.suppress(PermissionError):
+                sock.sendto(b"", to)
+        time.sleep(0.2)
+
+
 def main():
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 10025
     listeners = [listen(family, port) for family in (socket.AF_INET, socket.AF_INET6)]
+    threading.Thread(target=give_signs, daemon=True).start()
     print("ready", flush=True)
     for sock in listeners[1:]:
         threading.Thread(target=accept_forever, args=(sock,), daemon=True).start()

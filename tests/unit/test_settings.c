@@ -45,6 +45,7 @@ static const struct landing landings[] = {
     {PROXY, "probe-after", "7s", AT(proxy.probe_after_us), MS(7000)},
     {PROXY, "tap", "no", AT(proxy.tap), 0},
     {PROXY, "drain", "2min", AT(proxy.drain_us), MS(120000)},
+    {PROXY, "fail", "closed", AT(proxy.fail), SETTINGS_FAIL_CLOSED},
     {NFQ, "first-queue", "7", AT(nfq.first_queue), 7},
     {NFQ, "queues", "3", AT(nfq.queues_count), 3},
     {NFQ, "max-flows", "1000", AT(nfq.max_flows_count), 1000},

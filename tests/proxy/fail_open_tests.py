@@ -1,0 +1,320 @@
+"""What becomes of mail when the proxy dies, hangs, stops or is full, with the real rules loaded. Run by run.sh."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from lab import ROUTER, Witness, claim, connect, ending, listen, run_tests, text_of, until
+
+RULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "rules", "smtpwitness-rules")
+BOUND = 5.0  # seconds after a death or a hang in which every new connection must be through
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+
+
+def rules(*words):
+    done = subprocess.run(["ip", "netns", "exec", ROUTER, RULES, "proxy", *words], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def loaded(*words):
+    status, said = rules("load", "--in-interface", "r0", *words)
+    if status != 0:
+        raise RuntimeError(said)
+    try:
+        yield
+    finally:
+        rules("unload")
+
+
+class Server:
+    """Greets everybody, answers every line with 250, in both families."""
+
+    def __enter__(self):
+        self.listeners = [listen(4), listen(6)]
+        for listener in self.listeners:
+            listener.settimeout(None)
+            threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        for listener in self.listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+    def accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=(listener.accept()[0],), daemon=True).start()
+
+    @staticmethod
+    def serve(session):
+        with contextlib.suppress(OSError), session:
+            session.sendall(b"220 server.test ESMTP\r\n")
+            while line := session.recv(1000):
+                session.sendall(b"221 bye\r\n" if line.startswith(b"QUIT") else b"250 ok\r\n")
+                if line.startswith(b"QUIT"):
+                    return
+
+
+class Attempt(threading.Thread):
+    """One short session; how long it took from the first SYN to the greeting, and how it went."""
+
+    def __init__(self, version, timeout=2 * BOUND + 5):
+        super().__init__(daemon=True)
+        self.version, self.timeout = version, timeout
+        self.name_text, self.seconds, self.outcome = "", None, "waiting"
+        self.begun = time.monotonic()
+        self.start()
+
+    def run(self):
+        try:
+            client = connect(self.version, timeout=self.timeout, wait=False)
+            client.connect(("10.81.3.2" if self.version == 4 else "fd81:3::2", 25))
+            self.outcome = "connected"
+            greeting = client.recv(100)
+            self.seconds = time.monotonic() - self.begun
+            client.sendall(b"QUIT\r\n")
+            ending(client)
+            self.name_text = text_of(client)
+            client.close()
+            self.outcome = "mail" if greeting.startswith(b"220 ") else "refused"
+        except ConnectionError:
+            self.outcome = "reset"
+        except TimeoutError:
+            self.outcome = "timeout"
+
+
+def attempts(seconds, every=0.25):
+    """New connections of both families, one after the other, for so long."""
+    made = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        made += [Attempt(4), Attempt(6)]
+        time.sleep(every)
+    return made
+
+
+def both():
+    pair = [Attempt(4), Attempt(6)]
+    for attempt in pair:
+        attempt.join(BOUND + 6)
+    return pair
+
+
+def witnessed(witness, attempt):
+    return bool(witness.verdict_of(attempt.name_text, 0.5))
+
+
+def taken_again(witness):
+    """Seconds until both families are intercepted."""
+    begun = time.monotonic()
+    for version in (4, 6):
+        def taken(version=version):
+            attempt = Attempt(version)
+            attempt.join(BOUND + 6)
+            return attempt.outcome == "mail" and witnessed(witness, attempt)
+        if not until(taken, BOUND):
+            return None
+    return time.monotonic() - begun
+
+
+def bounded(made, text):
+    for attempt in made:
+        attempt.join(BOUND + 6)
+    outcomes = sorted({attempt.outcome for attempt in made})
+    slowest = max((attempt.seconds for attempt in made if attempt.seconds is not None), default=99)
+    claim(outcomes == ["mail"] and slowest < BOUND, text, f"{len(made)} connections, the slowest {slowest:.1f} s, {outcomes}")
+
+
+def hold(version):
+    client = connect(version)
+    client.recv(100)
+    return client
+
+
+def still_talks(client):
+    client.settimeout(3)
+    try:
+        client.sendall(b"NOOP\r\n")
+        return client.recv(100) == b"250 ok\r\n"
+    except OSError:
+        return False
+
+
+def test_never_started():
+    with Server():
+        both()  # neighbours are known from now on
+        never_started_loaded()
+
+
+def never_started_loaded():
+    with loaded():
+        pair = both()
+        claim(all(a.outcome == "mail" and a.seconds < 1 for a in pair), "rules without a witness intercept nothing, at once",
+              f"{pair[0].seconds} s, {pair[1].seconds} s")
+        claim("no sign of life" in rules("status")[1], "... and status says so")
+        with Witness() as witness:
+            seconds = taken_again(witness)
+            claim(seconds is not None, "a witness started after the rules is seen", f"{seconds} s")
+            claim("gives signs of life" in rules("status")[1], "... and status says so")
+            claim(until(lambda: any("fail open" in line for line in witness.messages), 2), "... and so does its log")
+            rules("unload")
+            with loaded():
+                seconds = taken_again(witness)
+                claim(seconds is not None, "rules unloaded and loaded again under a running witness take connections", f"{seconds} s")
+
+
+def test_killed():
+    with Server(), loaded():
+        with Witness() as witness:
+            taken_again(witness)
+            held = [hold(4), hold(6)]
+            witness.process.kill()
+            witness.process.wait()  # while it is dying the kernel still accepts, and resets
+            killed = time.monotonic()
+            bounded(attempts(3.5), "after kill -9 every new connection reaches the server")
+            claim(all(ending(client)[1] == "reset" for client in held), "... the open ones were reset")
+        pair = both()
+        claim(all(a.outcome == "mail" and a.seconds < 1 for a in pair), "... and later ones pass at once",
+              f"{time.monotonic() - killed:.1f} s after")
+        passing = [hold(4), hold(6)]
+        with Witness() as witness:
+            seconds = taken_again(witness)
+            claim(seconds is not None, "a new witness is seen", f"{seconds} s")
+            claim(all(still_talks(client) for client in passing), "... and what passed meanwhile goes on")
+
+
+def test_stopped_for_good():
+    """SIGSTOP: what the kernel accepted for us in the first two seconds waits; everything later passes."""
+    with Server(), loaded(), Witness() as witness:
+        taken_again(witness)
+        held = hold(4)
+        witness.process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        made = attempts(4.5)
+        late = [a for a in made if a.begun - begun > 2.7]
+        bounded(late, "a hung witness: new connections pass")
+        queued = [a for a in made if a.outcome == "connected"]
+        claim(all(a.begun - begun < 2.7 for a in queued), "... all that wait came in the first seconds",
+              f"{len(queued)} of {len(made)}, the last at {max((a.begun - begun for a in queued), default=0):.1f} s")
+        witness.process.send_signal(signal.SIGCONT)
+        for attempt in queued:
+            attempt.join(5)
+        claim(queued and all(a.outcome == "mail" for a in queued), "... those are served when it goes on")
+        claim(still_talks(held), "... and so is what was open")
+        seconds = taken_again(witness)
+        claim(seconds is not None, "... and new ones are taken again", f"{seconds} s")
+        witness.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        waiting = [Attempt(4), Attempt(6)]
+        until(lambda: all(a.outcome == "connected" for a in waiting), 3)
+        witness.process.kill()
+        for attempt in waiting:
+            attempt.join(3)
+        claim(all(a.outcome == "reset" for a in waiting), "... when it is killed instead, they are reset and come again",
+              f"{[a.outcome for a in waiting]}")
+
+
+@contextlib.contextmanager
+def frozen(thread):
+    """Stops one thread of another process, as a deadlock would; the whole of it in a thread of ours, as ptrace wants."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    over, stopped = threading.Event(), threading.Event()
+
+    def hold_it():
+        libc.ptrace(PTRACE_SEIZE, thread, None, None)
+        libc.ptrace(PTRACE_INTERRUPT, thread, None, None)
+        os.waitpid(thread, 0x40000000)  # __WALL
+        stopped.set()
+        over.wait()
+        libc.ptrace(PTRACE_DETACH, thread, None, None)
+
+    holder = threading.Thread(target=hold_it)
+    holder.start()
+    if not stopped.wait(5):
+        raise RuntimeError("the thread could not be stopped")
+    try:
+        yield
+    finally:
+        over.set()
+        holder.join()
+
+
+def worker_threads(process):
+    """All but the main thread and that of the log."""
+    found = []
+    for thread in os.listdir(f"/proc/{process.pid}/task"):
+        with open(f"/proc/{process.pid}/task/{thread}/syscall", encoding="ascii") as call:
+            if int(thread) != process.pid and call.read().split()[0] in ("232", "281"):  # epoll_wait, epoll_pwait
+                found.append(int(thread))
+    return found
+
+
+def test_worker_hangs():
+    if os.uname().machine != "x86_64":
+        print("# skipped: the system calls of a thread are known by their numbers on x86_64")
+        return
+    with Server(), loaded(), Witness() as witness:
+        taken_again(witness)
+        with frozen(worker_threads(witness.process)[0]):
+            begun = time.monotonic()
+            until(lambda: any("hangs" in line for line in witness.messages), BOUND)
+            claim(time.monotonic() - begun < 4, "a thread that hangs is noticed", f"{time.monotonic() - begun:.1f} s")
+            made = attempts(0.5)
+            bounded(made, "... and new connections pass")
+            claim(not any(witnessed(witness, a) for a in made), "... unseen")
+        seconds = taken_again(witness)
+        claim(seconds is not None, "... until it goes on", f"{seconds} s")
+
+
+def test_orderly():
+    with Server(), loaded(), Witness(drain="10s") as witness:
+        taken_again(witness)
+        held = hold(4)
+        witness.process.send_signal(signal.SIGTERM)
+        until(lambda: any("stopping" in line for line in witness.messages), 3)
+        made = both()
+        claim(all(a.outcome == "mail" and a.seconds < 0.9 for a in made), "SIGTERM: new connections pass at once",
+              f"{[a.seconds for a in made]}")
+        claim(still_talks(held), "... and what was open goes on")
+        held.close()
+
+
+def test_full():
+    with Server(), loaded(), Witness(max_sessions=2) as witness:
+        taken_again(witness)
+        held = [hold(4), hold(6)]
+        claim(until(lambda: any("full: new connections pass by" in line for line in witness.messages), 3), "max-sessions is said")
+        made = both()
+        claim(all(a.outcome == "mail" and a.seconds < 0.9 for a in made), "... new connections pass instead of waiting",
+              f"{[a.seconds for a in made]}")
+        for client in held:
+            client.close()
+        seconds = taken_again(witness)
+        claim(seconds is not None, "... until sessions end", f"{seconds} s")
+
+
+def test_closed():
+    with Server(), loaded("--fail", "closed"):
+        with Witness(fail="closed") as witness:
+            seconds = taken_again(witness)
+            claim(seconds is not None, "fail = closed: connections are taken")
+            witness.process.kill()
+            witness.process.wait()
+            made = [Attempt(4, 4), Attempt(6, 4)]
+            for attempt in made:
+                attempt.join(6)
+            claim([a.outcome for a in made] == ["timeout", "timeout"], "... and dropped when the witness is dead",
+                  f"{[a.outcome for a in made]}")
+        claim("fails closed" in rules("status")[1], "... and status says so")
+
+
+sys.exit(run_tests(dict(globals())))
