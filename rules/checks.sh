@@ -229,12 +229,15 @@ check_interfaces() {
     done
 }
 
-check_listener() {
+listener_is_there() { # FAMILY; yes, when nobody can tell
     command -v ss >/dev/null || return 0
+    # A dual-stack socket serves IPv4 as well, though not as a transparent IPv4 listener.
+    [ -n "$(ss -Hltn "-$1" "sport = :$set_listen_port" 2>/dev/null)" ]
+}
+
+check_listener() {
     for family in $families; do
-        listening=$(ss -Hltn "-$family" "sport = :$set_listen_port" 2>/dev/null)
-        # A dual-stack socket serves IPv4 as well, though not as a transparent IPv4 listener.
-        [ -z "$listening" ] || continue
+        listener_is_there "$family" && continue
         case $set_fail in open) check_listener_text='pass unseen' ;; closed) check_listener_text='get no answer' ;; esac
         finding_warning "nothing listens on port $set_listen_port for IPv$family: while the rules are loaded, new connections $check_listener_text" \
             "start smtpwitness before loading, or give its port with --listen-port"

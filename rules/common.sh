@@ -218,7 +218,7 @@ rollback_tables() { # FAMILY: tables that were not there
     done
 }
 
-# ---- load: all of it or nothing; the mode says what (family_load, family_remove, snapshot_take, rollback) ----
+# ---- load: all of it or nothing; the mode says what (family_load, family_remove, snapshot_take, rollback, mode_loaded) ----
 
 mode_load() {
     privilege_require load
@@ -232,6 +232,8 @@ mode_load() {
         *) family_remove "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
         esac
     done
+    trap 'exit 1' HUP INT TERM
+    mode_loaded
 }
 
 load_fail() { # WHY

@@ -229,6 +229,8 @@ family_load() { # FAMILY
     table_apply "$1" mangle "$work/plan" "$work/before.$1"
 }
 
+mode_loaded() { :; }
+
 mode_unload() {
     privilege_require unload
     [ "$set_dry_run" = yes ] || lock_take

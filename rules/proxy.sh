@@ -215,6 +215,15 @@ policy_verify() { # FAMILY: does a marked packet really come to us?
     return 1
 }
 
+# When load is done, connections are taken: so wait for the next sign of a witness that runs.
+mode_loaded() {
+    [ "$set_fail" = open ] && [ "$set_dry_run" = no ] || return 0
+    for family in $families; do
+        listener_is_there "$family" && life_is_seen "$family"
+    done
+    return 0
+}
+
 # ---- unload ----
 
 mode_unload() {
@@ -384,10 +393,10 @@ life_last() { # FAMILY: when the kernel saw the last sign, in its own count; emp
     sed -n "s/^src=$life_address .*last_seen: \\([0-9]*\\) .*/\\1/p" "/proc/net/xt_recent/$life_name" 2>/dev/null
 }
 
-life_is_seen() { # FAMILY: does another sign come within a second and a half?
+life_is_seen() { # FAMILY: does another sign come within a second?
     life_before=$(life_last "$1")
-    for life_wait in 1 2 3 4 5; do
-        sleep 0.3
+    for life_wait in 1 2 3 4 5 6 7 8 9 10; do
+        sleep 0.1
         life_now=$(life_last "$1")
         [ "$life_now" = "$life_before" ] || [ -z "$life_now" ] || return 0
     done

@@ -531,7 +531,7 @@ test_checks_old_kernel() {
 
 # ---- traffic ----
 
-wait_for_life() { # loaded a moment ago: until signs of both families were seen
+wait_for_life() { # of a witness started a moment ago; load itself waits for one that runs
     life_tries=0
     until [ "$(router grep -c '^src=' /proc/net/xt_recent/smtpwitness 2>/dev/null)" = 2 ] || [ "$life_tries" -ge 100 ]; do
         sleep 0.05
@@ -554,7 +554,6 @@ test_traffic() {
     started="$started $hold_pid"
     until grep -q server "$scratch/hold.out" 2>/dev/null; do sleep 0.05; done
     proxy load --in-interface r0 --exempt 10.0.1.11,fd00:1::11
-    wait_for_life
     taken 'v4 is taken, with addresses and port' 10.0.3.2 10.0.1.2
     check_has 'the original destination is known' 'wanted=10.0.3.2:25' "$(client hello 10.0.3.2 25)"
     taken 'v6 is taken' fd00:3::2 fd00:1::
@@ -671,6 +670,8 @@ passes_within() { # SECONDS WHAT: from now on, in both families
 }
 
 test_life() {
+    for pid in $started; do kill -KILL "$pid" 2>/dev/null; done # what an earlier group started
+    started=''
     start server sv "$python" "$here/peers.py" server 25
     passed 'before load v4' 10.0.3.2 10.0.1.2
     passed 'before load v6' fd00:3::2 fd00:1::
