@@ -203,8 +203,10 @@ static void print_leg(const struct tracker_session *tracked, const struct record
     if (own->ttl_low != 0) {
         fprintf(to, " ttl %u;", own->ttl_high);
     }
-    fprintf(to, " lost behind us %" PRIu32 ", lost before us %" PRIu32 ";", sent->repeated_after,
-            own->repeated_before);
+    fprintf(to, " lost behind us %u, lost before us %u;", sent->repeated_after, own->repeated_before);
+    if (own->duplicate_acks != 0) {
+        fprintf(to, " %u duplicate acknowledgements from it;", own->duplicate_acks);
+    }
     if (own->reset_ttl != 0) {
         fprintf(to, " its reset has ttl %u;", own->reset_ttl);
     }

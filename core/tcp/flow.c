@@ -39,6 +39,13 @@ static uint16_t least16(size_t value)
     return value < UINT16_MAX ? (uint16_t)value : UINT16_MAX;
 }
 
+static void count(uint16_t *counter)
+{
+    if (*counter < UINT16_MAX) {
+        ++*counter;
+    }
+}
+
 void flow_init(struct flow *flow, bool midstream)
 {
     memset(flow, 0, sizeof *flow);
@@ -62,16 +69,16 @@ static bool flow_is_copy(struct flow_side *own, const struct packet *packet, uin
     if (packet->sack_count > 0) {
         hash = mix(mix(hash, packet->sack[0].start), packet->sack[0].end);
     }
-    uint32_t at_us = (uint32_t)now_us;
+    uint16_t tick = (uint16_t)(now_us / FLOW_TWIN_TICK_US);
     uint32_t within_us = packet->ip_id != 0 ? FLOW_TWIN_US : FLOW_TWIN_BLIND_US;
     for (unsigned i = 0; i < FLOW_TWINS; i++) {
-        if (own->twins[i].hash == hash && at_us - own->twins[i].at_us < within_us &&
-            now_us - own->last_us < within_us) {
+        uint32_t ago_us = (uint32_t)(uint16_t)(tick - own->twin_ticks[i]) * FLOW_TWIN_TICK_US;
+        if (own->twin_hashes[i] == hash && ago_us < within_us && now_us - own->last_us < within_us) {
             return true;
         }
     }
-    own->twins[own->twin_next].hash = hash;
-    own->twins[own->twin_next].at_us = at_us;
+    own->twin_hashes[own->twin_next] = hash;
+    own->twin_ticks[own->twin_next] = tick;
     own->twin_next = (uint8_t)((own->twin_next + 1) % FLOW_TWINS);
     return false;
 }
@@ -86,8 +93,7 @@ static void side_begin(struct flow_side *own, uint32_t sequence)
 
 static void side_take_rtt(struct flow_side *own, uint64_t now_us)
 {
-    uint64_t taken = now_us - own->timed_us;
-    uint32_t sample = taken < UINT32_MAX ? (uint32_t)taken : UINT32_MAX;
+    uint32_t sample = (uint32_t)now_us - own->timed_us;
     sample = sample == 0 ? 1 : sample;
     own->rtt_us =
         own->rtt_us == 0 ? sample : own->rtt_us - own->rtt_us / 8 + sample / 8; /* RFC 6298 section 2.3 */
@@ -104,7 +110,7 @@ static void side_start_timing(struct flow_side *own, uint32_t end, size_t size, 
     if (!(own->flags & FLOW_SIDE_TIMING)) {
         own->flags |= FLOW_SIDE_TIMING;
         own->timed_end = end;
-        own->timed_us = now_us;
+        own->timed_us = (uint32_t)now_us;
         own->timed_size = least16(size);
     }
 }
@@ -163,10 +169,9 @@ static bool flow_acknowledge(struct flow *flow, enum side side, const struct pac
         side_advance_acked(flow, other_side, acknowledged, sink, now_us);
     } else if (packet->payload_length == 0 && !(packet->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) &&
                sequence_before(other->acked, other->highest)) {
-        own->duplicate_acks++; /* RFC 5681 section 2, but for the window: probes' answers count as echoes, too */
-        if (other->echoes < UINT16_MAX) {
-            other->echoes++;
-        }
+        /* RFC 5681 section 2, but for the window: probes' answers count as echoes, too */
+        count(&own->duplicate_acks);
+        count(&other->echoes);
     }
     return true;
 }
@@ -222,8 +227,8 @@ static void side_repeat_syn(struct flow_side *own, bool established, uint64_t no
     if (established) {
         own->flags |= FLOW_SIDE_SYN_REPEATED_LATE;
     } else if (sequence_before(own->acked, own->highest)) {
-        own->repeated_after++;
-        own->repeats = own->repeats < UINT16_MAX ? (uint16_t)(own->repeats + 1) : UINT16_MAX;
+        count(&own->repeated_after);
+        count(&own->repeats);
         own->flags |= FLOW_SIDE_LOST_AFTER;
     }
 }
@@ -315,7 +320,6 @@ static enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const 
     }
     own->flags |= FLOW_SIDE_RESET;
     own->reset_ttl = packet->ttl;
-    own->reset_ip_id = packet->ip_id;
     own->reset_sequence = packet->sequence;
     own->last_us = now_us;
     if (!refusal && (own->flags & FLOW_SIDE_BEGUN)) {
@@ -342,8 +346,8 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     struct flow_side *other = flow_side_of(flow, side_other(side));
     uint32_t end = segment->start + segment->length + (segment->fin ? 1 : 0);
     if (segment->length <= KEEPALIVE_OCTETS && (other->flags & FLOW_SIDE_WINDOW_ZERO)) {
-        own->keepalives++;
-        own->unanswered++;
+        count(&own->keepalives);
+        count(&own->unanswered);
         return;
     }
     bool changed =
@@ -358,14 +362,12 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     }
     own->flags |= FLOW_SIDE_LOST_AFTER;
     own->flags &= ~(uint32_t)FLOW_SIDE_TIMING; /* Karn's rule */
-    own->repeated_after++;
+    count(&own->repeated_after);
     uint16_t size = least16(segment->length);
     if (segment->length > 0 && (own->repeated_least == 0 || size < own->repeated_least)) {
         own->repeated_least = size;
     }
-    if (own->repeats < UINT16_MAX) {
-        own->repeats++;
-    }
+    count(&own->repeats);
     if (own->repeats == 1) {
         sink->event(sink->context, FLOW_EVENT_STUCK, side, now_us);
     }
@@ -385,7 +387,7 @@ static void side_take_late(struct flow_side *own, const struct packet *packet, u
     }
     own->flags |= FLOW_SIDE_LOST_BEFORE;
     own->flags &= ~(uint32_t)FLOW_SIDE_TIMING;
-    own->repeated_before++;
+    count(&own->repeated_before);
 }
 
 static void flow_take_segment(struct flow *flow, enum side side, const struct packet *packet,
@@ -405,8 +407,9 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
     }
     if (sequence_before(segment.start, own->highest)) {
         if (sequence_before(segment.start, own->next) && own->pieces == NULL) {
-            own->repeated_after +=
-                sequence_before(own->acked, own->next) ? 1 : 0; /* repeated with more behind it */
+            if (sequence_before(own->acked, own->next)) { /* repeated with more behind it */
+                count(&own->repeated_after);
+            }
         } else {
             side_take_late(own, packet, now_us);
         }
@@ -416,7 +419,6 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
         own->hole_us = now_us;
     }
     own->flags |= segment.fin ? (uint32_t)FLOW_SIDE_FIN_SHOWN : 0u;
-    own->segments += segment.length > 0 ? 1 : 0;
     own->last_start = segment.start;
     own->last_length = segment.length;
     own->last_hash = hash_start(packet);
@@ -498,7 +500,7 @@ static void flow_settle_end(struct flow *flow)
 {
     for (unsigned i = 0; i < SIDE_PAIR; i++) {
         struct flow_side *own = &flow->sides[i];
-        if ((own->flags & FLOW_SIDE_FIN) && sequence_before(own->fin_sequence, own->acked)) {
+        if ((own->flags & FLOW_SIDE_FIN) && !sequence_before(own->acked, own->next)) {
             own->flags |= FLOW_SIDE_FIN_ACKED;
         }
     }
@@ -559,8 +561,8 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
         flow_take_window(flow, side, packet, sink, now_us);
     }
     if (is_keepalive(own, packet)) {
-        own->keepalives++;
-        own->unanswered++;
+        count(&own->keepalives);
+        count(&own->unanswered);
         own->clean_us = now_us;
         sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);
     } else if (packet->payload_length > 0 || (packet->flags & PACKET_FIN)) {

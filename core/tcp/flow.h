@@ -32,6 +32,7 @@
 #define FLOW_REORDERED_US  3000       /* sooner than this no repetition comes (Wireshark's bound) */
 #define FLOW_TWIN_US       1000000    /* the same packet with the same IP ID within this is a copy */
 #define FLOW_TWIN_BLIND_US 2000       /* ... without an IP ID to tell */
+#define FLOW_TWIN_TICK_US  100        /* 16 bits of these are more than FLOW_TWIN_US */
 #define FLOW_TWINS         4          /* packets of a side remembered to know copies by */
 #define FLOW_SPAN_OCTETS   (1u << 26) /* segments further off than this do not belong to the stream */
 
@@ -83,7 +84,6 @@ struct flow_side {
     uint64_t hole_us;  /* a hole stands since; 0 = none */
     uint64_t gap_us;   /* acknowledged and unseen since; 0 = nothing */
     uint64_t unacked_since_us; /* its oldest unacknowledged octet passed; 0 = all acknowledged */
-    uint64_t timed_us;         /* the segment whose round trip is measured */
     struct flow_piece *pieces; /* by sequence number */
     uint32_t flags;            /* enum flow_side_flag */
     uint32_t first;            /* sequence number of its first octet, when its SYN was seen */
@@ -95,17 +95,15 @@ struct flow_side {
     uint32_t window;           /* its last advertised window, scaled where known */
     uint32_t window_most;      /* the largest since the handshake */
     uint32_t kept_octets;
-    uint32_t timed_end;
+    uint32_t timed_us, timed_end;  /* the segment whose round trip is measured; the clock's low 32 bits */
     uint32_t rtt_us, rtt_least_us; /* from here to the OTHER side and back: its octets acknowledged */
     uint32_t last_start, last_length, last_hash; /* of its last segment: to know a changed repetition */
-    uint32_t fin_sequence;
     uint32_t reset_sequence;
     uint32_t syn_interval_us; /* between its latest two SYNs */
-    uint32_t segments;        /* with octets */
-    uint32_t repeated_after;  /* seen before: lost after us */
-    uint32_t repeated_before; /* filled a hole: lost before us */
-    uint32_t duplicate_acks;  /* sent by this side */
-    uint32_t keepalives;      /* keepalives and zero-window probes of this side */
+    uint16_t repeated_after;  /* seen before: lost after us */
+    uint16_t repeated_before; /* filled a hole: lost before us */
+    uint16_t duplicate_acks;  /* sent by this side */
+    uint16_t keepalives;      /* keepalives and zero-window probes of this side */
     uint16_t repeats;         /* repetitions since the last progress of `acked` */
     uint16_t unanswered;      /* keepalives and probes of this side since the other's last packet */
     uint16_t mss;             /* announced by this side */
@@ -113,16 +111,14 @@ struct flow_side {
     uint16_t repeated_least; /* of what is repeated since the last progress of `acked` */
     uint16_t echoes; /* duplicate acknowledgements and SACKs since then: something else gets through */
     uint16_t ip_id;
-    uint16_t pieces_count;
+    uint8_t pieces_count;
     uint8_t scale;
     uint8_t ttl_low, ttl_high; /* of its packets, 0 = none yet; RSTs do not count */
     uint8_t reset_ttl;
     uint8_t syn_count;
     uint8_t twin_next;
-    uint16_t reset_ip_id;
-    struct {
-        uint32_t hash, at_us;
-    } twins[FLOW_TWINS];
+    uint16_t twin_ticks[FLOW_TWINS]; /* when, in FLOW_TWIN_TICK_US */
+    uint32_t twin_hashes[FLOW_TWINS];
 };
 
 enum flow_event {
@@ -156,9 +152,6 @@ struct flow {
     bool connected;   /* octets may go on */
     bool syn_pending; /* a new SYN on a live connection: believed when it is answered */
     uint32_t pending_sequence;
-    uint64_t pending_us;
-    uint8_t pending_scale, pending_options;
-    uint16_t pending_mss;
 };
 
 /* A new flow. A midstream one has no SYN: its streams begin with the first segments seen. */

@@ -50,6 +50,8 @@ struct flow_entry {
     uint32_t timer_slot;                 /* + 1; 0 = not armed */
 };
 
+_Static_assert(sizeof(struct flow_entry) <= 512, "a connection's share of the table, in use or not");
+
 struct flow_table;
 
 /* Told before an entry is taken away to make room. */

@@ -72,7 +72,6 @@ static void stream_emit(struct flow *flow, enum side side, const struct flow_seg
     const bool passed_over = own->next == fin_sequence + 1 && (own->flags & FLOW_SIDE_END_UNSEEN);
     if (segment->fin && (own->next == fin_sequence || passed_over) && !(own->flags & FLOW_SIDE_FIN)) {
         own->flags |= FLOW_SIDE_FIN;
-        own->fin_sequence = fin_sequence;
         own->next = fin_sequence + 1;
         own->progress_us = now_us;
         sink->event(sink->context, FLOW_EVENT_FIN, side, now_us);

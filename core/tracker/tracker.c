@@ -170,8 +170,8 @@ static uint64_t entry_due_us(const struct tracker *tracker, const struct flow_en
     uint64_t notice_us = entry_notice_us(tracker, entry);
     due_us = notice_us < due_us ? notice_us : due_us;
     if (tracked != NULL) {
-        uint64_t session_us =
-            tracked->pending_us != 0 ? tracked->pending_until_us : session_deadline_us(&tracked->session);
+        uint64_t session_us = tracked->pending_us != 0 ? tracker_session_pending_until_us(tracked)
+                                                       : session_deadline_us(&tracked->session);
         due_us = session_us < due_us ? session_us : due_us;
     }
     return due_us;
@@ -190,7 +190,7 @@ static bool entry_on_time(struct tracker *tracker, struct flow_entry *entry, uin
         (void)tracker_session_open(tracker, entry);
     }
     struct tracker_session *tracked = entry->user;
-    if (tracked != NULL && tracked->pending_us != 0 && tracked->pending_until_us <= now_us) {
+    if (tracked != NULL && tracked->pending_us != 0 && tracker_session_pending_until_us(tracked) <= now_us) {
         tracker_session_flush(tracker, tracked, now_us);
     }
     bool unanswered = expired && entry->flow.state == FLOW_SYN_SEEN; /* over since its last SYN */

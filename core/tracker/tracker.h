@@ -79,12 +79,11 @@ struct tracker_session {
     /* Private. */
     uint64_t silence_us; /* the debtor's last octet before the latest event */
     uint64_t pending_us; /* when what is pending happened; 0 = nothing is */
-    uint64_t pending_until_us;
     uint64_t pending_silence_us;
-    enum session_end pending_end; /* NONE: only the evidence is due */
-    enum side pending_on;         /* whose next packet it waits for */
-    enum connect_result connect;
-    enum packet_icmp icmp[SIDE_PAIR]; /* of the leg */
+    uint8_t pending_end;     /* enum session_end; NONE: only the evidence is due */
+    uint8_t pending_on;      /* enum side: whose next packet it waits for */
+    uint8_t connect;         /* enum connect_result */
+    uint8_t icmp[SIDE_PAIR]; /* enum packet_icmp, of the leg */
     uint8_t icmp_type[SIDE_PAIR], icmp_code[SIDE_PAIR];
     bool icmp_foreign[SIDE_PAIR];
     bool reset_compared;
@@ -94,6 +93,8 @@ struct tracker_session {
     bool midstream;
     bool spoke[SIDE_PAIR];
 };
+
+_Static_assert(sizeof(struct tracker_session) <= sizeof(struct session) + 96, "a session must stay small");
 
 struct tracker_callbacks {
     void *context;

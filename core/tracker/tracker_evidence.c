@@ -126,7 +126,8 @@ void tracker_evidence(const struct tracker_session *tracked, enum side side, uin
     const struct flow_side *sent = &flow->sides[side_index(side_other(side))];
     memset(evidence, 0, sizeof *evidence);
     evidence->flags = flow_flags(flow, side) | reset_flags(tracked, side);
-    evidence->connect = side == SIDE_CLIENT || flow->connected ? CONNECT_ESTABLISHED : tracked->connect;
+    evidence->connect =
+        side == SIDE_CLIENT || flow->connected ? CONNECT_ESTABLISHED : (enum connect_result)tracked->connect;
     evidence->rtt_us = sent->rtt_us;
     evidence->rtt_least_us = sent->rtt_least_us;
     evidence->retrans_count = sent->repeated_after;

@@ -38,7 +38,8 @@ void tracker_session_hold(struct tracker *tracker, struct tracker_session *track
     tracked->held = held;
     session_on_held(&tracked->session, held, now_us);
     if (!held) { /* the server sees it only now */
-        client->timed_us = client->unacked_since_us = now_us;
+        client->unacked_since_us = now_us;
+        client->timed_us = (uint32_t)now_us;
         flow_table_touch(tracker->table, tracked->entry, now_us);
     }
 }

@@ -58,6 +58,7 @@ void tracker_session_icmp(struct tracker *tracker, struct flow_entry *entry, con
 void tracker_step(struct tracker *tracker, struct tracker_session *tracked, enum tracker_step step,
                   enum side side, uint64_t now_us);
 void tracker_session_sample(struct tracker_session *tracked, uint64_t now_us);
+uint64_t tracker_session_pending_until_us(const struct tracker_session *tracked);
 struct flow_sink tracker_sink(struct tracker_call *call);
 
 /* tracker_evidence.c */

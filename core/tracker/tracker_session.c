@@ -108,17 +108,22 @@ void tracker_session_flush(struct tracker *tracker, struct tracker_session *trac
         return;
     }
     sample(tracked, tracked->pending_silence_us, now_us, at_us);
-    session_on_end(&tracked->session, tracked->pending_end, at_us);
+    session_on_end(&tracked->session, (enum session_end)tracked->pending_end, at_us);
 }
 
 static void pend(struct tracker_session *tracked, enum session_end end, enum side waits_for,
                  uint64_t silence_us, uint64_t now_us)
 {
-    tracked->pending_end = end;
-    tracked->pending_on = waits_for;
+    tracked->pending_end = (uint8_t)end;
+    tracked->pending_on = (uint8_t)waits_for;
     tracked->pending_silence_us = silence_us;
     tracked->pending_us = now_us == 0 ? 1 : now_us;
-    tracked->pending_until_us = now_us + (end == SESSION_END_NONE ? TRACKER_REPLY_US : TRACKER_ANSWER_US);
+}
+
+uint64_t tracker_session_pending_until_us(const struct tracker_session *tracked)
+{
+    return tracked->pending_us +
+           (tracked->pending_end == SESSION_END_NONE ? TRACKER_REPLY_US : TRACKER_ANSWER_US);
 }
 
 static void end_is(struct tracker *tracker, struct tracker_session *tracked, enum session_end end,
@@ -418,12 +423,12 @@ void tracker_session_icmp(struct tracker *tracker, struct flow_entry *entry, con
     size_t leg = side_index(leg_side);
     struct address far;
     flow_entry_address(entry, leg_side, &far);
-    tracked->icmp[leg] = packet->icmp;
+    tracked->icmp[leg] = (uint8_t)packet->icmp;
     tracked->icmp_type[leg] = packet->icmp_type;
     tracked->icmp_code[leg] = packet->icmp_code;
     tracked->icmp_foreign[leg] = memcmp(far.octets, packet->icmp_sender.octets, sizeof far.octets) != 0;
     if (entry->flow.state == FLOW_SYN_SEEN && sender == SIDE_CLIENT) {
-        tracked->connect = connect_of(packet->icmp);
+        tracked->connect = (uint8_t)connect_of(packet->icmp);
     }
     sample_leg(tracked, leg_side, now_us);
     tracker_step(tracker, tracked, TRACKER_STEP_ICMP, sender, now_us);
