@@ -86,7 +86,7 @@ bool arguments_parse(struct arguments *arguments, const struct arguments_form *f
                      struct arguments_error *error)
 {
     size_t count = option_count(form);
-    bool options_end = false;
+    bool options_end = form->verbatim;
 
     memset(arguments, 0, sizeof(*arguments));
     for (int i = 0; i < argc; i++) {
@@ -119,7 +119,7 @@ bool arguments_parse(struct arguments *arguments, const struct arguments_form *f
             return false;
         }
     }
-    if (arguments->operand_count < form->least_operands) {
+    if (!form->verbatim && arguments->operand_count < form->least_operands) {
         snprintf(error->text, sizeof(error->text), "%s is missing", form->operand_name);
         return false;
     }

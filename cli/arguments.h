@@ -24,6 +24,7 @@ struct arguments_form {
     const struct arguments_option *options; /* at most ARGUMENTS_MAX_OPTIONS, ended by a NULL name; or NULL */
     size_t least_operands, most_operands;
     const char *operand_name; /* "FILE"; "" where there are none */
+    bool verbatim;            /* every word is an operand, for somebody else to read */
 };
 
 struct arguments {

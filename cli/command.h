@@ -39,10 +39,16 @@ enum command_replay_option {
     COMMAND_REPLAY_CONFIG,
 };
 
+/* The options of `check`, likewise. */
+enum command_check_option {
+    COMMAND_CHECK_MACHINE = 0,
+};
+
 enum command_exit command_proxy(const struct arguments *arguments);
 enum command_exit command_nfq(const struct arguments *arguments);
 enum command_exit command_replay(const struct arguments *arguments);
 enum command_exit command_check(const struct arguments *arguments);
+enum command_exit command_rules(const struct arguments *arguments);
 enum command_exit command_explain(const struct arguments *arguments);
 enum command_exit command_dump_config(const struct arguments *arguments);
 enum command_exit command_print_sample(const struct arguments *arguments);

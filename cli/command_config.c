@@ -12,20 +12,6 @@ static enum command_exit finish(bool printed)
     return printed ? result : COMMAND_FAILED;
 }
 
-enum command_exit command_check(const struct arguments *arguments)
-{
-    struct settings_error error = {0};
-    struct settings *settings = settings_load(arguments->operands[0], &error);
-
-    if (settings == NULL) {
-        command_error(error.text);
-        return COMMAND_USAGE;
-    }
-    settings_destroy(settings);
-    printf("%s: ok\n", arguments->operands[0]);
-    return command_finish_output();
-}
-
 enum command_exit command_dump_config(const struct arguments *arguments)
 {
     struct settings_error error = {0};

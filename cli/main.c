@@ -32,6 +32,12 @@ static const struct arguments_option replay_options[] = {
     {0},
 };
 
+/* In the order of enum command_check_option. */
+static const struct arguments_option check_options[] = {
+    {"--machine", "MODE", "proxy|nfq", "examine this machine, too, for that way of standing here (root)"},
+    {0},
+};
+
 static const struct arguments_option config_option[] = {
     {"--config", "FILE", NULL, "the configuration; without it the defaults"},
     {0},
@@ -40,26 +46,39 @@ static const struct arguments_option config_option[] = {
 static const struct command commands[] = {
     {"proxy",
      "stand between mail gateways and servers as a transparent proxy",
-     {proxy_options, 0, 0, ""},
+     {proxy_options, 0, 0, "", false},
      command_proxy},
     {"nfq",
      "watch the packets between mail gateways and servers; TCP stays end to end",
-     {proxy_options, 0, 0, ""},
+     {proxy_options, 0, 0, "", false},
      command_nfq},
     {"replay",
      "whose fault was each session in these captures? pcap or pcapng, also gzip; - is standard input",
-     {replay_options, 1, ARGUMENTS_MAX_OPERANDS, "FILE..."},
+     {replay_options, 1, ARGUMENTS_MAX_OPERANDS, "FILE...", false},
      command_replay},
-    {"check", "say whether a configuration file is good", {NULL, 1, 1, "FILE"}, command_check},
+    {"check",
+     "say whether a configuration file is good; FILE is " COMMAND_DEFAULT_CONFIG " when left out",
+     {check_options, 0, 1, "FILE", false},
+     command_check},
+    {"rules",
+     "load, unload, show, check the packet filter rules, or their status: smtpwitness-rules(8)",
+     {NULL, 1, ARGUMENTS_MAX_OPERANDS, "[--config=FILE] [proxy|nfq] VERB [OPTION...]", true},
+     command_rules},
     {"explain",
      "what a cause in a verdict means and what to do; without CAUSE: list them",
-     {NULL, 0, 1, "CAUSE"},
+     {NULL, 0, 1, "CAUSE", false},
      command_explain},
-    {"--dump-config", "print every setting in force", {config_option, 0, 0, ""}, command_dump_config},
-    {"--print-sample", "print the commented sample configuration", {NULL, 0, 0, ""}, command_print_sample},
-    {"--print-manual", "print the manual page of the configuration", {NULL, 0, 0, ""}, command_print_manual},
-    {"--version", "print the version", {NULL, 0, 0, ""}, command_version},
-    {"--help", "print this", {NULL, 0, 0, ""}, command_help},
+    {"--dump-config", "print every setting in force", {config_option, 0, 0, "", false}, command_dump_config},
+    {"--print-sample",
+     "print the commented sample configuration",
+     {NULL, 0, 0, "", false},
+     command_print_sample},
+    {"--print-manual",
+     "print the manual page of the configuration",
+     {NULL, 0, 0, "", false},
+     command_print_manual},
+    {"--version", "print the version", {NULL, 0, 0, "", false}, command_version},
+    {"--help", "print this", {NULL, 0, 0, "", false}, command_help},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -151,8 +170,8 @@ int main(int argc, char **argv)
 
     open_standard_descriptors();
     if (argc < 2) {
-        command_error(
-            "say what to do: proxy, nfq, check FILE or explain CAUSE; 'smtpwitness --help' lists everything");
+        command_error("say what to do: proxy, nfq, replay, check, rules or explain; 'smtpwitness --help' "
+                      "lists everything");
         return COMMAND_USAGE;
     }
     command = find_command(argv[1]);

@@ -48,8 +48,12 @@ findings_gather() {
     check_forwarding
     check_rp_filter
     check_interfaces
+    check_conntrack
+    check_bridges
+    check_hardware_offload
     for family in $families; do
         name=$(firewall_name "$family")
+        check_helper "$work/seen.$family"
         check_mark_owner "$work/seen.$family"
         check_connmark "$work/seen.$family"
         check_routing_rules
@@ -226,6 +230,58 @@ check_interfaces() {
         case $interface in *+) continue ;; esac
         [ -e "/sys/class/net/$interface" ] ||
             finding_warning "interface $interface does not exist now: nothing is intercepted until it does" 'see ip -o link'
+    done
+}
+
+# Our own router's table of connections is as good a suspect as any firewall behind it.
+check_conntrack() {
+    conntrack=/proc/sys/net/netfilter/nf_conntrack
+    [ -r "${conntrack}_max" ] || return 0
+    conntrack_max=$(cat "${conntrack}_max") conntrack_count=$(cat "${conntrack}_count")
+    if [ "$conntrack_max" -gt 0 ] && [ $((conntrack_count / 4)) -ge $((conntrack_max / 5)) ]; then
+        finding_warning "the conntrack table is nearly full, $conntrack_count of $conntrack_max; the proxy needs two entries a session" \
+            "sysctl -w net.netfilter.nf_conntrack_max=$((conntrack_max * 2)), and the same in /etc/sysctl.d"
+    fi
+    conntrack_seconds=$(cat "${conntrack}_tcp_timeout_established")
+    if [ "$conntrack_seconds" -lt 600 ]; then
+        finding_warning "this router forgets a silent connection after $conntrack_seconds s; RFC 5321 lets a server take 600 s for its reply to a mail" \
+            'sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=7440, and the same in /etc/sysctl.d (RFC 5382)'
+    fi
+}
+
+check_helper() { # FILE: there is no helper for SMTP in the kernel; one on its ports takes it for something else
+    { rules_met "$1" raw PREROUTING && rules_met "$1" raw OUTPUT; } | grep -- '-j CT .*--helper' >"$work/met"
+    while read -r rule; do
+        finding_warning "$name: a conntrack helper reads, and may change, what passes on our ports: $rule" \
+            "let the rule leave port ${set_ports%%,*} out"
+    done <"$work/met"
+}
+
+bridges() {
+    for place in /sys/class/net/*/bridge; do
+        [ -d "$place" ] || continue
+        place=${place%/bridge}
+        echo "${place##*/}"
+    done
+}
+
+check_bridges() { # the proxy takes what is routed; what is only bridged is for nfq
+    bridge_list=$(bridges | tr '\n' ' ' | sed 's/ $//')
+    [ -n "$bridge_list" ] || return 0
+    for family in $families; do
+        case $family in 4) call=bridge-nf-call-iptables ;; 6) call=bridge-nf-call-ip6tables ;; esac
+        [ "$(sysctl_read "bridge/$call")" = 1 ] || continue
+        finding_warning "IPv$family: connections across a bridge ($bridge_list) meet these rules too, and the proxy would break those it cannot route" \
+            "name the interfaces of clients whose mail is routed with --in-interface; sysctl -w net.bridge.$call=0; or use nfq"
+    done
+}
+
+check_hardware_offload() {
+    command -v ethtool >/dev/null || return 0
+    for interface in $(interfaces_watched); do
+        ethtool -k "$interface" 2>/dev/null | grep -q '^hw-tc-offload: on' || continue
+        finding_warning "$interface may forward connections in hardware (hw-tc-offload): those pass unseen" \
+            "ethtool -K $interface hw-tc-offload off, if mail is missing from the log"
     done
 }
 

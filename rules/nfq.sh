@@ -115,6 +115,8 @@ findings_gather() {
     check_kernel
     check_forwarding_or_bridge
     check_interfaces
+    check_conntrack
+    check_hardware_offload
     for family in $families; do
         name=$(firewall_name "$family")
         check_proxy_rules "$work/seen.$family"
@@ -134,14 +136,6 @@ multiport xt_multiport filter -p tcp -m multiport --ports 25
 addrtype xt_addrtype mangle -m addrtype --dst-type LOCAL
 TEXT
     [ "$set_queues" -eq 1 ] || echo 'u32 xt_u32 mangle -m u32 --u32 0=0'
-}
-
-bridges() {
-    for place in /sys/class/net/*/bridge; do
-        [ -d "$place" ] || continue
-        place=${place%/bridge}
-        echo "${place##*/}"
-    done
 }
 
 # A bridge forwards frames, not packets: netfilter sees them in FORWARD only with br_netfilter.

@@ -61,7 +61,12 @@ arguments() {
     refuses 'value that is none of the choices' 2 'xml.*logfmt\|json' proxy --format=xml
     refuses 'option twice' 2 'stands twice' proxy --format=json --format=json
     refuses 'operand too many' 2 "unexpected 'more'" check "$work/good.conf" more
-    refuses 'operand missing' 2 'FILE is missing' check
+    refuses 'operand missing' 2 'FILE... is missing' replay
+    refuses 'check: a way to stand here that there is not' 2 'must be one of proxy\|nfq' check --machine=bridge "$work/good.conf"
+    refuses 'rules: nothing said' 2 'say load, unload, show' rules
+    refuses 'rules: unknown verb' 2 "unknown verb 'shwo'" rules shwo
+    refuses 'rules: unknown option' 2 "unknown option '--prot'" rules show --prot
+    refuses 'rules: bad configuration' 2 'number.conf:2: ' rules --config="$work/number.conf" show
     refuses 'check: no such file' 2 'none.conf' check "$work/none.conf"
     refuses 'check: a directory' 2 "$work" check "$work"
     refuses 'check: key twice names file and line' 2 'twice.conf:3: ' check "$work/twice.conf"
@@ -69,6 +74,16 @@ arguments() {
     refuses 'proxy: bad configuration, before anything else' 2 'number.conf:2: ' proxy --config "$work/number.conf"
     refuses 'explain: unknown cause' 2 "no cause is called 'gremlins'" explain gremlins
     prints 'check: a good file' '^/.*good.conf: ok$' check "$work/good.conf"
+    printf '[proxy]\nlisten-port = 10026\nfail = closed\n[nfq]\nqueues = 4\n' >"$work/rules_of.conf"
+    prints 'rules show: what the configuration says' 'TPROXY --on-port 10026' rules --config="$work/rules_of.conf" show --family 4
+    if grep -q recent "$work/out"; then false; else true; fi
+    judge 'rules show: fail = closed' $? "$(grep recent "$work/out")"
+    prints 'rules show: fail = open' '-m recent ! --rcheck' rules --config "$work/good.conf" show
+    prints 'rules show: an option wins' 'TPROXY --on-port 10027' rules --config="$work/rules_of.conf" show --listen-port=10027
+    prints 'rules nfq show' 'queue-num 2528' rules --config="$work/rules_of.conf" nfq show
+    printf 'PORT=2525\n' >"$work/rules.conf"
+    prints 'rules show: rules.conf beside the configuration' 'dports 2525' rules --config="$work/rules_of.conf" show
+    rm "$work/rules.conf"
     prints 'help names the manual' 'smtpwitness\(8\)' --help
     prints 'help of a command' '--pid-file' proxy --help
     prints 'version' '^smtpwitness [0-9]+\.[0-9]+' --version

@@ -451,6 +451,15 @@ test_checks_machine() {
     finding 0 'net.ipv6.conf.all.forwarding is 0' 'sysctl -qw net.ipv6.conf.all.forwarding=0' 'sysctl -qw net.ipv6.conf.all.forwarding=1'
     finding 0 'strict rp_filter on r1' 'sysctl -qw net.ipv4.conf.r1.rp_filter=1; ip rule add iif r0 lookup 88 priority 9000' \
         'sysctl -qw net.ipv4.conf.r1.rp_filter=0; ip rule del priority 9000' --family 4
+    finding 0 'this router forgets a silent connection after 120 s' 'sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=120' \
+        'sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=432000' --family 4
+    if router modprobe -q br_netfilter 2>/dev/null || [ -e /proc/sys/net/bridge ]; then
+        finding 0 'connections across a bridge (br9) meet these rules too' \
+            'ip link add br9 type bridge; sysctl -qw net.bridge.bridge-nf-call-iptables=1' \
+            'ip link del br9; sysctl -qw net.bridge.bridge-nf-call-iptables=0' --family 4
+    else
+        echo 'skipped: a bridge whose frames meet the rules: this kernel has no br_netfilter'
+    fi
     finding 0 'interface r9 does not exist' 'true' 'ip link add r9 type veth peer name r8' --family 4 --in-interface r9
     router ip link del r9
 }
@@ -482,6 +491,8 @@ test_checks_rules() {
         'iptables -t nat -F PREROUTING' --family 4
     finding 0 "the router's own address and are not intercepted" 'iptables -t nat -A PREROUTING -d 10.0.2.1 -p tcp --dport 25 -j DNAT --to-destination 10.0.3.2' \
         'iptables -t nat -F PREROUTING' --family 4
+    finding 0 'a conntrack helper reads, and may change' 'iptables -t raw -A PREROUTING -p tcp --dport 25 -j CT --helper ftp' \
+        'iptables -t raw -F PREROUTING' --family 4
     finding 0 '1 rule(s) there that forbid no longer apply to port 25' \
         'iptables -N BAR; iptables -A BAR -s 10.66.0.0/16 -j REJECT; iptables -A FORWARD -p tcp -m multiport --dports 20:30 -j BAR' \
         'iptables -F FORWARD; iptables -F BAR; iptables -X BAR' --family 4
@@ -519,6 +530,12 @@ test_checks_nft() {
 
 test_checks_old_kernel() {
     mkdir -p "$scratch/fake"
+    printf '#!/bin/sh\necho "hw-tc-offload: on"\n' >"$scratch/fake/ethtool"
+    chmod +x "$scratch/fake/ethtool"
+    output=$(proxy_with_fakes check --family 4 --in-interface r0)
+    check_status 'forwarding in hardware is only a warning' 0 $?
+    check_has 'found: forwarding in hardware' 'warning: r0 may forward connections in hardware' "$output"
+    rm "$scratch/fake/ethtool"
     printf '#!/bin/sh\necho 6.1.0-test\n' >"$scratch/fake/uname"
     chmod +x "$scratch/fake/uname"
     router ip6tables -t nat -A POSTROUTING -o r1 -j MASQUERADE
