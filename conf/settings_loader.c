@@ -100,6 +100,11 @@ static void apply_defaults(struct loader *loader, const struct scope *scope, enu
     }
 }
 
+static bool is_session_limit(const struct settings_row *row)
+{
+    return row->base == SETTINGS_BASE_TIMEOUTS && row->offset == offsetof(struct policy_timeouts, session_us);
+}
+
 static void apply_profile(struct loader *loader, const struct scope *scope, const char *name, uint32_t line)
 {
     const struct settings_profile *profile = settings_profile_find(name);
@@ -112,7 +117,24 @@ static void apply_profile(struct loader *loader, const struct scope *scope, cons
             FAIL(loader, line, "the profile \"%s\" fills the unknown key %s", name, fill->key);
         } else {
             apply_text(loader, scope, row, fill->value, line);
+            if (is_session_limit(row)) {
+                scope->timeouts->session_profile = (uint8_t)(profile - settings_profiles);
+            }
         }
+    }
+}
+
+/* Every profile's own numbers, to report what a server of that kind would have done. The first is `none`. */
+static void resolve_profiles(struct loader *loader)
+{
+    struct policy_settings *policy = &loader->settings->policy;
+    for (size_t i = 1; i < settings_profile_count && policy->profile_count < POLICY_MOST_PROFILES; i++) {
+        struct policy_timeouts timeouts = {.session_us = 0};
+        struct policy_profile *profile = &policy->profiles[policy->profile_count++];
+        const struct scope scope = {.timeouts = &timeouts, .limits = &profile->limits};
+        snprintf(profile->name, sizeof profile->name, "%s", settings_profiles[i].name);
+        apply_profile(loader, &scope, profile->name, 0);
+        profile->session_us = timeouts.session_us;
     }
 }
 
@@ -148,6 +170,8 @@ static void apply_value(struct loader *loader, const struct scope *scope,
     } else if (result == SETTINGS_VALUE_WRONG) {
         FAIL(loader, line, "[%s] %s = \"%s\": %s; write for example \"%s = %s\"", title, row->key,
              settings_quote(quoted, text, strlen(text)), fault.what, row->key, fault.example);
+    } else if (is_session_limit(row)) {
+        scope->timeouts->session_profile = 0; /* the administrator's own number */
     }
 }
 
@@ -331,6 +355,7 @@ static void apply_all(struct loader *loader)
     const struct settings_index_section *limits =
         settings_index_find(&loader->index, SETTINGS_SECTION_LIMITS);
     apply_defaults(loader, &scope, SETTINGS_SECTION_NONE);
+    resolve_profiles(loader);
     if (limits != NULL) {
         apply_section_profile(loader, &scope, limits);
     }

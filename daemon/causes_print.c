@@ -308,6 +308,11 @@ static const char *const note_meanings[] = {
     [BIT(NOTE_DRAINED)] = "smtpwitness was stopping",
     [BIT(NOTE_MAIL_ACCEPTED_EARLIER)] = "at least one mail of the session had been accepted before the fault",
     [BIT(NOTE_UNPROBED)] = "the silence could not be probed, so the verdict is less certain",
+    [BIT(NOTE_OTHERS_GET_IN)] = "another source was accepted by this server while this one got no answer",
+    [BIT(NOTE_OTHERS_FAIL_TOO)] = "another source got no answer from this server at the same time",
+    [BIT(NOTE_OLDER_ONES_LIVE)] = "the server went on speaking on an older connection of this source",
+    [BIT(NOTE_FRESH_ONE_WORKS)] = "a connection begun after this one stuck gets through",
+    [BIT(NOTE_FRESH_ONE_FAILS)] = "connections begun after this one stuck get no answer either",
 };
 _Static_assert(TABLE_COUNT(note_meanings) == NOTE_COUNT, "one meaning per note");
 
@@ -354,6 +359,24 @@ static const char *const key_meanings[] = {
     [RECORD_FIELD_CONCURRENT] = "Sessions of this source to this server at that instant, this one included.",
     [RECORD_FIELD_CONCURRENT_PEAK] = "Their highest number so far.",
     [RECORD_FIELD_CONCURRENT_LIMIT] = "The limit on them, the server's as observed or ours.",
+    [RECORD_FIELD_SOURCE_CONNECTING] = "When the server refused: connections of this source whose SYN was "
+                                       "not answered yet, this one included.",
+    [RECORD_FIELD_SOURCE_ESTABLISHED] = "Those that were open.",
+    [RECORD_FIELD_SOURCE_CLOSING] = "Those that the client had closed, and the server not yet.",
+    [RECORD_FIELD_SOURCE_PHASES] = "In which phases the open ones were, and how many.",
+    [RECORD_FIELD_SOURCE_OLDEST] = "The age of the oldest of all these.",
+    [RECORD_FIELD_SOURCE_PEAK_HOUR] = "The most at once in the last hour.",
+    [RECORD_FIELD_SOURCE_PEAK_DAY] = "The most at once in the last 24 hours.",
+    [RECORD_FIELD_PROFILES_ALLOW] =
+        "Known kinds of servers (profiles of smtpwitness.conf(5)) that would have let this one in.",
+    [RECORD_FIELD_PROFILES_REFUSE] = "Those that would have refused it too.",
+    [RECORD_FIELD_SIZE] = "In a forecast: the size that the client announced.",
+    [RECORD_FIELD_SIZE_LEFT] = "The octets of it that are still to come.",
+    [RECORD_FIELD_BYTES_PER_S] = "How many came in a second so far.",
+    [RECORD_FIELD_NEEDS] = "How long the rest takes at that rate.",
+    [RECORD_FIELD_REMAINS] = "How long the limit of the whole session, limit-ms, leaves.",
+    [RECORD_FIELD_PROFILE] =
+        "The profile that set that limit; left out when the configuration names it itself.",
     [RECORD_FIELD_TOTAL] = "All open sessions; only where a limit counts.",
     [RECORD_FIELD_TOTAL_LIMIT] = "That limit.",
     [RECORD_FIELD_RATE] = "New connections of this source in the last period; only where a limit counts.",

@@ -267,9 +267,10 @@ static struct plan plan_record(struct log *log, const struct record *record)
     plan.format = log->settings.format;
     plan.level = log->settings.level;
     if (record != NULL) {
-        plan.wanted = (record->kind != RECORD_VERDICT || record->verdict.fault != FAULT_NONE ||
-                       log->settings.verdicts == SETTINGS_LOG_ALL) &&
-                      (record->kind != RECORD_STALL || log->settings.stalls);
+        plan.wanted =
+            (record->kind != RECORD_VERDICT || record->verdict.fault != FAULT_NONE ||
+             log->settings.verdicts == SETTINGS_LOG_ALL) &&
+            ((record->kind != RECORD_STALL && record->kind != RECORD_FORECAST) || log->settings.stalls);
     }
     if (plan.wanted && !log_rate_take(&log->record_rate, now_us)) {
         plan.wanted = false;
@@ -293,6 +294,7 @@ static int record_priority(const struct record *record, int level)
     case RECORD_VERDICT:
         return record->verdict.fault == FAULT_NONE ? level : LOG_WARNING;
     case RECORD_STALL:
+    case RECORD_FORECAST:
         return LOG_NOTICE;
     case RECORD_REFUSAL:
         return LOG_WARNING;

@@ -344,6 +344,14 @@ static void say_stall(struct relay *relay, uint64_t now_us)
     log_record(relay->host->log, &record);
 }
 
+static void say_forecast(struct relay *relay, uint64_t now_us)
+{
+    struct record record;
+
+    session_forecast_record(&relay->session, &record, now_us);
+    log_record(relay->host->log, &record);
+}
+
 /* An enforced timeout: the client hears why where it may, the server leg is reset so that no half mail is taken. */
 static void enforce(struct relay *relay, uint64_t now_us)
 {
@@ -380,6 +388,8 @@ static void serve_wants(struct relay *relay, uint64_t now_us)
         relay_suspect(relay, SIDE_SERVER, now_us);
     if (wants & SESSION_WANT_STALL_LINE)
         say_stall(relay, now_us);
+    if (wants & SESSION_WANT_FORECAST_LINE)
+        say_forecast(relay, now_us);
     if ((wants & SESSION_WANT_CLOSE) && !relay->close_wanted) {
         relay->close_wanted = true;
         relay->state_due_us = now_us + RELAY_DOUBT_WAIT_US;

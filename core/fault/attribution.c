@@ -29,13 +29,15 @@ enum sureness {
 
 struct rule {
     const char *name;
-    uint32_t ends;     /* set of 1 << session_end; 0 = any */
-    uint32_t phases;   /* set of 1 << phase; 0 = any */
-    uint32_t classes;  /* set of 1 << reply_class; 0 = any */
-    uint32_t connects; /* set of 1 << connect_result; 0 = any */
-    uint64_t all;      /* every one of these facts */
-    uint64_t any;      /* at least one of these; 0 = no condition */
-    uint64_t none;     /* none of these */
+    uint32_t ends;      /* set of 1 << session_end; 0 = any */
+    uint32_t phases;    /* set of 1 << phase; 0 = any */
+    uint32_t classes;   /* set of 1 << reply_class; 0 = any */
+    uint32_t connects;  /* set of 1 << connect_result; 0 = any */
+    uint64_t all;       /* every one of these facts */
+    uint64_t any;       /* at least one of these; 0 = no condition */
+    uint64_t none;      /* none of these */
+    uint32_t near;      /* every one of these words of the neighbours (enum near) */
+    uint32_t near_none; /* none of these */
     enum cause cause;
     enum blame fault;
     uint32_t also; /* set of 1 << blame */
@@ -55,7 +57,10 @@ struct rule {
 /* Ends after which the side that owed is still the suspect: it was waited for. */
 #define WAITED                                                                                               \
     (END(NONE) | END(WITNESS) | END(DRAIN) | END(CAPTURE) | END(REPLY) | END(CLIENT_LOST) | END(SERVER_LOST))
-#define BODY_PHASES (PHASE(BODY) | PHASE(BDAT))
+/* Ends of a connection that was never accepted, and never answered at all. */
+#define CONNECT_TRIED  (END(CONNECT_FAILED) | WAITED | BY_CLIENT)
+#define CONNECT_SILENT (CONNECT(PENDING) | CONNECT(TIMED_OUT))
+#define BODY_PHASES    (PHASE(BODY) | PHASE(BDAT))
 #define TURN_PHASES                                                                                          \
     (PHASE(HELO) | PHASE(STARTTLS) | PHASE(AUTH) | PHASE(MAIL) | PHASE(RCPT) | PHASE(DATA) | PHASE(RSET) |   \
      PHASE(QUIT) | PHASE(COMMAND) | PHASE(IDLE) | PHASE(OPAQUE))
@@ -95,11 +100,33 @@ static const struct rule rules[] = {
      .cause = CAUSE_CONNECT_REJECTED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_LIKELY},
     {.name = "connect-unreachable", .ends = END(CONNECT_FAILED), .connects = CONNECT(UNREACHABLE),
      .cause = CAUSE_UNREACHABLE, .fault = BLAME_SERVER_NETWORK, .sureness = SURE_CERTAIN},
-    {.name = "connect-timed-out", .ends = END(CONNECT_FAILED), .connects = CONNECT(TIMED_OUT),
+    {.name = "source-filtered", .ends = CONNECT_TRIED, .phases = PHASE(CONNECT), .connects = CONNECT_SILENT,
+     .all = FACT_STALLED, .near = NEAR_OTHERS_CONNECT, .near_none = NEAR_OTHERS_FAIL,
+     .cause = CAUSE_SOURCE_FILTERED, .fault = BLAME_POLICY, .also = ALSO(SERVER_NETWORK), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_SERVER},
+    /* Several sources fail while others get in: a filter, or a queue that is full most of the time. */
+    {.name = "some-sources-fail", .ends = CONNECT_TRIED, .phases = PHASE(CONNECT), .connects = CONNECT_SILENT,
+     .all = FACT_STALLED, .near = NEAR_OTHERS_CONNECT,
+     .cause = CAUSE_SOURCE_FILTERED, .fault = BLAME_POLICY, .also = ALSO(SERVER) | ALSO(SERVER_NETWORK),
+     .sureness = SURE_POSSIBLE, .limit_by = LIMIT_BY_SERVER},
+    {.name = "only-new-ones-fail", .ends = CONNECT_TRIED, .phases = PHASE(CONNECT), .connects = CONNECT_SILENT,
+     .all = FACT_STALLED, .near = NEAR_PAIR_LIVES, .near_none = NEAR_OTHERS_FAIL,
+     .cause = CAUSE_SOURCE_FILTERED, .fault = BLAME_POLICY, .also = ALSO(SERVER) | ALSO(SERVER_NETWORK),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
+    {.name = "connect-timed-out-for-all", .ends = END(CONNECT_FAILED), .connects = CONNECT(TIMED_OUT),
+     .near = NEAR_OTHERS_FAIL, .near_none = NEAR_PAIR_LIVES,
      .cause = CAUSE_CONNECT_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER),
      .sureness = SURE_CERTAIN},
-    {.name = "connect-awaited", .ends = WAITED | BY_CLIENT, .phases = PHASE(CONNECT), .all = FACT_STALLED,
+    /* With no word of the neighbours a filter against this source cannot be excluded. */
+    {.name = "connect-timed-out", .ends = END(CONNECT_FAILED), .connects = CONNECT(TIMED_OUT),
+     .cause = CAUSE_CONNECT_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER) | ALSO(POLICY),
+     .sureness = SURE_CERTAIN},
+    {.name = "connect-awaited-by-all", .ends = WAITED | BY_CLIENT, .phases = PHASE(CONNECT), .all = FACT_STALLED,
+     .near = NEAR_OTHERS_FAIL, .near_none = NEAR_PAIR_LIVES,
      .cause = CAUSE_CONNECT_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER),
+     .sureness = SURE_LIKELY},
+    {.name = "connect-awaited", .ends = WAITED | BY_CLIENT, .phases = PHASE(CONNECT), .all = FACT_STALLED,
+     .cause = CAUSE_CONNECT_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER) | ALSO(POLICY),
      .sureness = SURE_LIKELY},
     {.name = "connect-abandoned", .ends = BY_CLIENT, .phases = PHASE(CONNECT), .all = FACT_NO_CLIENT_OCTETS,
      .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
@@ -272,11 +299,21 @@ static const struct rule rules[] = {
      .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
     {.name = "unreachable", .all = FACT_UNREACHABLE, .any = FACT_UNDELIVERED | FACT_PROBE_UNANSWERED,
      .cause = CAUSE_UNREACHABLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
+    {.name = "fresh-ones-fail-too", .all = FACT_UNDELIVERED | FACT_AFTER_LONG_IDLE,
+     .near = NEAR_FRESH_FAILS, .near_none = NEAR_FRESH_WORKS,
+     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_CERTAIN},
+    {.name = "fresh-one-works", .all = FACT_UNDELIVERED | FACT_AFTER_PAUSE, .near = NEAR_FRESH_WORKS,
+     .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "state-expired", .all = FACT_UNDELIVERED | FACT_AFTER_LONG_IDLE,
      .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK) | ALSO(SUSPECT),
      .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "backlog-full", .phases = PHASE(GREETING), .all = FACT_OWED_SERVER | FACT_STALLED | FACT_SYN_ACK_REPEATED,
      .cause = CAUSE_BACKLOG_FULL, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
+    /* The path and that host carry others: what fails belongs to this connection alone. */
+    {.name = "undelivered-here-only", .all = FACT_UNDELIVERED, .near = NEAR_FRESH_WORKS,
+     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT) | ALSO(MIDDLEBOX),
+     .sureness = SURE_LIKELY},
     {.name = "undelivered", .all = FACT_UNDELIVERED,
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_CERTAIN},
     {.name = "window-tiny", .all = FACT_WINDOW_TINY | FACT_STALLED,
@@ -373,7 +410,8 @@ static bool rule_fits(const struct rule *rule, const struct facts *facts)
     return set_admits(rule->ends, facts->end) && set_admits(rule->phases, facts->phase) &&
            set_admits(rule->classes, facts->reply_class) && set_admits(rule->connects, facts->connect) &&
            (facts->bits & rule->all) == rule->all && (rule->any == 0 || (facts->bits & rule->any) != 0) &&
-           (facts->bits & rule->none) == 0;
+           (facts->bits & rule->none) == 0 && (facts->near & rule->near) == rule->near &&
+           (facts->near & rule->near_none) == 0;
 }
 
 static const struct rule *rule_find(const struct facts *facts)
@@ -598,6 +636,27 @@ static void cap_guessed(const struct facts *facts, struct verdict *verdict)
     }
 }
 
+/* What the neighbours showed, where it counts. */
+static uint32_t near_notes(const struct facts *facts, enum cause cause)
+{
+    static const struct {
+        enum near near;
+        uint32_t note;
+    } map[] = {
+        {NEAR_OTHERS_CONNECT, NOTE_OTHERS_GET_IN}, {NEAR_OTHERS_FAIL, NOTE_OTHERS_FAIL_TOO},
+        {NEAR_PAIR_LIVES, NOTE_OLDER_ONES_LIVE},   {NEAR_FRESH_WORKS, NOTE_FRESH_ONE_WORKS},
+        {NEAR_FRESH_FAILS, NOTE_FRESH_ONE_FAILS},  {NEAR_UNEXPLAINED, NOTE_UNEXPLAINED_LIMIT},
+    };
+    uint32_t notes = 0;
+    bool counts = cause == CAUSE_CONNECT_UNANSWERED || cause == CAUSE_SOURCE_FILTERED ||
+                  cause == CAUSE_STATE_EXPIRED || cause == CAUSE_LEG_UNANSWERED ||
+                  cause == CAUSE_PER_SOURCE_LIMIT;
+    for (size_t i = 0; counts && i < sizeof map / sizeof map[0]; i++) {
+        notes |= (facts->near & map[i].near) ? map[i].note : 0;
+    }
+    return notes;
+}
+
 void attribution_judge(const struct facts *facts, struct verdict *verdict)
 {
     const struct rule *rule = rule_find(facts);
@@ -617,6 +676,7 @@ void attribution_judge(const struct facts *facts, struct verdict *verdict)
     verdict->owed_by = facts->suspect;
     verdict->ended_by = ended_by_of(facts);
     verdict->waited_us = (facts->bits & FACT_STALLED) ? facts->waited_us : 0;
+    verdict->notes |= near_notes(facts, verdict->cause);
     limit_fill(rule, facts, verdict);
     explain_verdict(facts, verdict);
 }

@@ -448,7 +448,9 @@ static const struct cause_text texts[] = {
             .seen = "Connection attempts (SYN) were repeated; neither an answer nor an ICMP error came.",
             .proves = "That the packets or their answers vanish behind us. A dead host, a dead path and a "
                       "firewall that drops look exactly alike, therefore fault=server-network with server in "
-                      "`also`. `The server did not greet` is wrong: there was no connection to greet on. (A "
+                      "`also`; as long as no other source was seen to fail too, a filter against this one "
+                      "cannot be excluded either (policy in `also`). `The server did not greet` is wrong: "
+                      "there was no connection to greet on. (A "
                       "proxy may have made the client believe there was.)",
             .client_step = "Try another path: does the server answer from another network?",
             .server_step = "Is the host up? Does the SYN arrive there: `tcpdump -ni any tcp port 25 and host "
@@ -696,7 +698,8 @@ static const struct cause_text texts[] = {
             .seen = "The session worked, paused, and after the pause everything on one leg was dropped or "
                     "answered with a foreign reset. A new connection works.",
             .proves =
-                "That a stateful device dropped its entry: likely, and more so when `waited-ms` is a round "
+                "That a stateful device dropped its entry: likely, with notes=fresh-one-works the more so, "
+                "and when `waited-ms` is a round "
                 "number that repeats (240 s, 300 s, 350 s, 3600 s). Neither host died. The pause itself "
                 "was allowed.",
             .client_step =
@@ -747,11 +750,14 @@ static const struct cause_text texts[] = {
             .summary = "the server allows this source only so many connections at once",
             .seen =
                 "A refusal whose words or codes mean too many connections from this source. `concurrent` is "
-                "what we counted at that instant.",
+                "what we counted at that instant, the source-... keys say in which phases they were and the "
+                "most at once of the last hour and day; `profiles-refuse` names kinds of servers whose "
+                "defaults would have refused it too.",
             .proves =
                 "That the server's limit was hit: certain from its text. Whether our count explains it is "
-                "said in the verdict; with notes=unexplained-limit the source has connections that do "
-                "not pass here, or the limit counts something else. The server is not down, and it "
+                "said in the verdict; with notes=unexplained-limit fewer connections crossed here than the "
+                "limit it names, or than it has taken before: others share that address (NAT) or take "
+                "another route, or the server still counts dead connections. The server is not down, and it "
                 "did not hang up for no reason.",
             .client_step =
                 "Send less in parallel: Postfix `smtp_destination_concurrency_limit` (or a transport "

@@ -54,10 +54,10 @@ static const char *const templates[] = {
     [CAUSE_TLS_ALERT] =
         "the TLS handshake failed: alert {alert}; the one who sends an alert is the one who complains",
     [CAUSE_CONNECT_UNANSWERED] =
-        "no answer to our SYNs to the server, {waited}: its host, the path or a silent filter",
+        "no answer to our SYNs to the server, {waited}{others}: its host, the path or a silent filter",
     [CAUSE_UNREACHABLE] = "ICMP says that the {suspect} cannot be reached",
     [CAUSE_LEG_UNANSWERED] =
-        "what was sent to the {suspect} is repeated and not acknowledged: the network on the {leg} "
+        "what was sent to the {suspect} is repeated and not acknowledged{others}: the network on the {leg} "
         "or that host{limit}",
     [CAUSE_OCTETS_LOST] =
         "the {suspect} did speak: its sequence number is beyond what reached us, so its octets were "
@@ -80,12 +80,12 @@ static const char *const templates[] = {
     [CAUSE_WINDOW_SCALE_BROKEN] = "window scaling was stripped on the {leg}: the window never grows{limit}",
     [CAUSE_SEQUENCE_REWRITTEN] = "a box on the {leg} rewrites sequence numbers but not SACK",
     [CAUSE_STATE_EXPIRED] =
-        "after a long silence nothing gets through on the {leg} any more: a stateful box forgot the "
+        "after a long silence nothing gets through on the {leg} any more{others}: a stateful box forgot the "
         "connection",
     [CAUSE_SPLIT_DOT] =
         "the final dot and its CRLF came apart behind a box that masks banners (PIX), and the server "
         "never answered",
-    [CAUSE_SOURCE_FILTERED] = "the server drops this source and answers others",
+    [CAUSE_SOURCE_FILTERED] = "no answer to our SYNs for {waited}{others}: a filter or limit that drops them",
     [CAUSE_PER_SOURCE_LIMIT] = "the server refused: too many connections from this source{count}",
     [CAUSE_PER_SOURCE_RATE] = "the server refused: this source is too fast for it (reply {code})",
     [CAUSE_REPUTATION] = "the server refused this source for its reputation (reply {code})",
@@ -258,6 +258,33 @@ static void add_count(struct sentence *sentence, const struct facts *facts)
     if (facts->concurrent_limit != 0) {
         sentence_add(sentence, ", %u of them admitted", facts->concurrent_limit);
     }
+    if (facts->limit_said != 0) {
+        sentence_add(sentence, ", and it names a limit of %u", facts->limit_said);
+    }
+    if (facts->near & NEAR_UNEXPLAINED) {
+        sentence_add(sentence, "; that does not explain it: it counts others too, by a NAT or another route, "
+                               "or some that are long gone");
+    }
+}
+
+/* What other connections showed meanwhile. */
+static void add_others(struct sentence *sentence, const struct facts *facts)
+{
+    if (facts->near & NEAR_OTHERS_CONNECT) {
+        sentence_add(sentence, ", while another source got in");
+    }
+    if (facts->near & NEAR_PAIR_LIVES) {
+        sentence_add(sentence, ", while it speaks on an older connection of this source");
+    }
+    if (facts->near & NEAR_OTHERS_FAIL) {
+        sentence_add(sentence, "; another source got no answer either");
+    }
+    if (facts->near & NEAR_FRESH_WORKS) {
+        sentence_add(sentence, ", while a connection begun later does");
+    }
+    if (facts->near & NEAR_FRESH_FAILS) {
+        sentence_add(sentence, ", and new connections get no answer");
+    }
 }
 
 static const char *ender_of(const struct facts *facts)
@@ -316,6 +343,8 @@ static void add_placeholder(struct sentence *sentence, const char *name, size_t 
         sentence_add(sentence, "%u", facts->reply_code);
     } else if (strcmp(word, "count") == 0) {
         add_count(sentence, facts);
+    } else if (strcmp(word, "others") == 0) {
+        add_others(sentence, facts);
     } else if (strcmp(word, "alert") == 0) {
         sentence_add(sentence, "%u by the %s", facts->alert,
                      (facts->bits & FACT_ALERT_BY_CLIENT) ? "client" : "server");

@@ -8,6 +8,7 @@
 #include "core/base/phase.h"
 #include "core/base/side.h"
 #include "core/fault/evidence.h"
+#include "core/fault/near.h"
 #include "core/fault/session_end.h"
 #include "core/smtp/reply_text.h"
 
@@ -22,6 +23,7 @@
 #define FACT_BODY_BEGAN           FACT(6)
 #define FACT_MAIL_OPEN            FACT(7)
 #define FACT_IDLE                 FACT(8)  /* between mails, at leisure, after at least one mail was tried */
+#define FACT_AFTER_PAUSE          FACT(9)  /* seconds of silence on the leg, then nothing got through */
 #define FACT_ORDERLY              FACT(10) /* 221 said, or QUIT sent and every mail answered */
 #define FACT_MAIL_ACCEPTED        FACT(12)
 #define FACT_NO_CLIENT_OCTETS     FACT(13)
@@ -96,7 +98,9 @@ struct facts {
     const struct leg_evidence *server_leg;  /* may be NULL */
     uint8_t alert;                          /* TLS alert description */
     uint16_t reply_code;
+    uint32_t near;                         /* enum near: what other connections show */
     uint32_t concurrent, concurrent_limit; /* of the source, for the sentence */
+    uint32_t limit_said;                   /* the limit that the server's reply names, 0 = none */
 };
 
 #endif

@@ -168,6 +168,11 @@ static const char *const note_names[] = {
     [BIT(NOTE_DRAINED)] = "drained",
     [BIT(NOTE_MAIL_ACCEPTED_EARLIER)] = "mail-accepted-earlier",
     [BIT(NOTE_UNPROBED)] = "unprobed",
+    [BIT(NOTE_OTHERS_GET_IN)] = "others-get-in",
+    [BIT(NOTE_OTHERS_FAIL_TOO)] = "others-fail-too",
+    [BIT(NOTE_OLDER_ONES_LIVE)] = "older-ones-live",
+    [BIT(NOTE_FRESH_ONE_WORKS)] = "fresh-one-works",
+    [BIT(NOTE_FRESH_ONE_FAILS)] = "fresh-one-fails",
 };
 _Static_assert(TABLE_COUNT(note_names) == NOTE_COUNT, "one name per note");
 

@@ -164,7 +164,12 @@ enum note {
     NOTE_DRAINED = 1u << 23,               /* the witness was stopping */
     NOTE_MAIL_ACCEPTED_EARLIER = 1u << 24, /* the fault came after at least one accepted mail */
     NOTE_UNPROBED = 1u << 25,              /* silence could not be probed */
-    NOTE_COUNT = 26,
+    NOTE_OTHERS_GET_IN = 1u << 26,         /* another source reached the server meanwhile */
+    NOTE_OTHERS_FAIL_TOO = 1u << 27,       /* another source's SYNs stayed unanswered too */
+    NOTE_OLDER_ONES_LIVE = 1u << 28,       /* the server speaks on an older connection of this source */
+    NOTE_FRESH_ONE_WORKS = 1u << 29,       /* a connection begun later gets through */
+    NOTE_FRESH_ONE_FAILS = 1u << 30,       /* ... does not either */
+    NOTE_COUNT = 31,
 };
 
 struct verdict {

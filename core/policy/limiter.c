@@ -29,11 +29,13 @@ struct limiter *limiter_create(uint32_t max_rows, const uint8_t seed[16])
     limiter->rows_max = max_rows == 0 ? 1 : max_rows == UINT32_MAX ? UINT32_MAX - 1 : max_rows;
     limiter->rows = calloc(limiter->rows_max, sizeof *limiter->rows);
     limiter->buckets = calloc(limiter->rows_max, sizeof *limiter->buckets);
-    if (limiter->rows == NULL || limiter->buckets == NULL) {
+    limiter->neighbours = neighbours_create(limiter->rows_max, seed);
+    if (limiter->rows == NULL || limiter->buckets == NULL || limiter->neighbours == NULL) {
         goto no_memory;
     }
-    limiter->memory_octets =
-        sizeof *limiter + (size_t)limiter->rows_max * (sizeof *limiter->rows + sizeof *limiter->buckets);
+    limiter->memory_octets = sizeof *limiter +
+                             (size_t)limiter->rows_max * (sizeof *limiter->rows + sizeof *limiter->buckets) +
+                             neighbours_memory_octets(limiter->neighbours);
     memcpy(limiter->seed, seed, sizeof limiter->seed);
     if (pthread_mutex_init(&limiter->lock, NULL) != 0) {
         goto no_memory;
@@ -44,6 +46,7 @@ struct limiter *limiter_create(uint32_t max_rows, const uint8_t seed[16])
     }
     return limiter;
 no_memory:
+    neighbours_destroy(limiter->neighbours);
     free(limiter->rows);
     free(limiter->buckets);
     free(limiter);
@@ -57,9 +60,15 @@ void limiter_destroy(struct limiter *limiter)
     }
     pthread_cond_destroy(&limiter->wake_ended);
     pthread_mutex_destroy(&limiter->lock);
+    neighbours_destroy(limiter->neighbours);
     free(limiter->rows);
     free(limiter->buckets);
     free(limiter);
+}
+
+struct neighbours *limiter_neighbours(struct limiter *limiter)
+{
+    return limiter != NULL ? limiter->neighbours : NULL;
 }
 
 /* Counts an attempt and returns how many the window now holds. */
@@ -152,6 +161,16 @@ static enum limiter_answer limiter_judge(const struct limiter *limiter, const st
     return judgement.answer;
 }
 
+bool limiter_limits_admit(const struct policy_limits *limits, uint32_t open_count)
+{
+    bool per_source = limits->per_source_count == 0 || open_count < limits->per_source_count;
+    bool total = limits->total_count == 0 || open_count < limits->total_count;
+    bool percent =
+        limits->percent_of_remaining == 0 || limits->total_count == 0 ||
+        open_count < limiter_percent_allows(limits->total_count, limits->percent_of_remaining, open_count);
+    return per_source && total && percent;
+}
+
 static void name_what_the_first_waits_for(const struct limiter *limiter, const struct limiter_row *row,
                                           struct limiter_counts *counts)
 {
@@ -223,7 +242,7 @@ enum limiter_answer limiter_admit(struct limiter *limiter, const struct policy_s
     const struct policy_override *source = NULL;
     const struct policy_limits *limits = policy_limits_for(settings, client, server, &source);
     struct limiter_key key;
-    limiter_key_make(&key, limiter, settings, source, client, server);
+    limiter_key_make(&key, limiter->seed, settings, source, client, server);
     memset(ticket, 0, sizeof *ticket);
     memset(counts, 0, sizeof *counts);
 

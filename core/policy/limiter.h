@@ -4,7 +4,7 @@
  * A row is (source, server): source = address, its /64 for IPv6, or a [source NAME] list counted as one;
  * server = the address and port it connects to. A ticket stands for one connection from admission to release.
  *
- * Owns:    the table, its tickets' counts.
+ * Owns:    the table, its tickets' counts, and the neighbours (neighbours.h, with bounds of its own).
  * Bounds:  max_rows rows, LIMITER_ROW_OCTETS each, allocated once. When the table is full the row that has
  *          been idle longest goes; when every row is in use the connection is admitted uncounted (fail open)
  *          and counted in limiter_stats.uncounted.
@@ -34,6 +34,7 @@
 
 #include "core/base/address.h"
 #include "core/base/attributes.h"
+#include "core/policy/neighbours.h"
 #include "core/policy/policy_settings.h"
 
 #define LIMITER_ROW_OCTETS 128 /* at most, its share of the index included: a million rows fit 128 MB */
@@ -87,6 +88,9 @@ struct limiter_stats {
 /* Returns NULL without memory. `seed` 16 random octets. */
 struct limiter *limiter_create(uint32_t max_rows, const uint8_t seed[16]) MUST_CHECK;
 void limiter_destroy(struct limiter *limiter); /* accepts NULL */
+
+/* What the same connections tell about each other; the limiter's own. NULL of NULL. */
+struct neighbours *limiter_neighbours(struct limiter *limiter);
 
 /* Asks for a place. On ADMIT the ticket counts until limiter_release(). On REFUSE and HOLD nothing is counted
  * (but the rate); `counts` is filled in every case, and says what a report-only limit would have done.
@@ -152,6 +156,10 @@ void limiter_leave(struct limiter *limiter, struct limiter_waiter *waiter, uint6
 /* After a reload: everyone who waits is measured against the new settings, and let in or kept. Without this
  * call a waiter learns of new limits at the next limiter_admit() that reaches its row. */
 void limiter_reload(struct limiter *limiter, const struct policy_settings *settings, uint64_t now_us);
+
+/* Would these limits let in one more connection of a source that has `open_count` open, as far as that alone decides?
+ * The rest of the server's load is not known. */
+bool limiter_limits_admit(const struct policy_limits *limits, uint32_t open_count);
 
 void limiter_stats(struct limiter *limiter, struct limiter_stats *stats);
 

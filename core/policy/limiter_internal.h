@@ -76,13 +76,14 @@ struct limiter {
     uint64_t admitted, refused, held, uncounted, evicted;
     size_t memory_octets;
     uint8_t seed[HASH_SEED_OCTETS];
+    struct neighbours *neighbours;
 };
 
 void limiter_lock(struct limiter *limiter);
 void limiter_unlock(struct limiter *limiter);
 
 /* limiter_table.c */
-void limiter_key_make(struct limiter_key *key, const struct limiter *limiter,
+void limiter_key_make(struct limiter_key *key, const uint8_t seed[HASH_SEED_OCTETS],
                       const struct policy_settings *settings, const struct policy_override *source,
                       const struct address *client, const struct address *server);
 /* The row's index + 1; makes it, evicting when it must; 0 when every row is in use. */

@@ -256,7 +256,7 @@ bool limiter_wait(struct limiter *limiter, const struct policy_settings *setting
     const struct policy_limits *limits =
         policy_limits_for(settings, &waiter->client, &waiter->server, &source);
     struct limiter_key key;
-    limiter_key_make(&key, limiter, settings, source, &waiter->client, &waiter->server);
+    limiter_key_make(&key, limiter->seed, settings, source, &waiter->client, &waiter->server);
     waiter->next = waiter->previous = NULL;
     waiter->linked = waiter->granted = false;
     waiter->since_us = now_us;

@@ -4,7 +4,7 @@
 
 #define IPV6_SOURCE_PREFIX 64 /* when the settings name none */
 
-static void key_take_name(struct limiter_key *key, const struct limiter *limiter, const char *name,
+static void key_take_name(struct limiter_key *key, const uint8_t seed[HASH_SEED_OCTETS], const char *name,
                           size_t length)
 {
     key->kind = LIMITER_KEY_NAME;
@@ -14,7 +14,7 @@ static void key_take_name(struct limiter_key *key, const struct limiter *limiter
     }
     /* Too long to keep whole: its beginning, and a hash that tells it from others that begin so. */
     size_t kept = sizeof key->source - sizeof(uint64_t);
-    uint64_t rest = hash_octets(limiter->seed, name, length);
+    uint64_t rest = hash_octets(seed, name, length);
     memcpy(key->source, name, kept);
     memcpy(key->source + kept, &rest, sizeof rest);
 }
@@ -34,13 +34,13 @@ static void key_take_address(struct limiter_key *key, unsigned prefix, const str
     }
 }
 
-void limiter_key_make(struct limiter_key *key, const struct limiter *limiter,
+void limiter_key_make(struct limiter_key *key, const uint8_t seed[HASH_SEED_OCTETS],
                       const struct policy_settings *settings, const struct policy_override *source,
                       const struct address *client, const struct address *server)
 {
     memset(key, 0, sizeof *key);
     if (source != NULL && source->count_as_one) {
-        key_take_name(key, limiter, source->name, strnlen(source->name, sizeof source->name));
+        key_take_name(key, seed, source->name, strnlen(source->name, sizeof source->name));
     } else {
         key_take_address(key, settings->ipv6_source_prefix, client);
     }

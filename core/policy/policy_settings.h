@@ -34,6 +34,8 @@ struct policy_timeouts {
     uint64_t stall_notice_us;          /* a `stall` line once a silence is this long */
     enum policy_action action;         /* for phase_us and idle_us */
     enum policy_action session_action; /* for session_us */
+    uint8_t session_profile; /* the known profile that set session_us: its place in policy_settings.profiles
+                                          + 1; 0 = the administrator did, or nobody */
 };
 
 /* The limits a new connection meets. Exchange's three knobs and a rate. */
@@ -62,6 +64,14 @@ struct policy_override {
     bool count_as_one; /* [source]: all its addresses share one count */
 };
 
+/* What a known kind of server allows by default, for reports: nothing of it is in force by being here. */
+struct policy_profile {
+    char name[16];
+    struct policy_limits limits;
+    uint64_t session_us;
+};
+#define POLICY_MOST_PROFILES 8
+
 struct policy_settings {
     struct policy_timeouts timeouts;
     struct policy_limits limits;
@@ -71,6 +81,8 @@ struct policy_settings {
     size_t server_count;
     uint8_t ipv6_source_prefix; /* an IPv6 source is its network of this many bits (64) */
     char host_name[256];        /* the name spoken in our 421 replies */
+    struct policy_profile profiles[POLICY_MOST_PROFILES];
+    uint32_t profile_count;
 };
 
 #endif

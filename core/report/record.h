@@ -1,4 +1,4 @@
-/* record - everything one line says about a session: `verdict`, `stall` or `refusal`.
+/* record - everything one line says about a session: `verdict`, `stall`, `refusal` or `forecast`.
  * Plain data, built by core/session (or by a mode for its refusals), encoded by logfmt.c and json.c from one
  * list of fields (record_fields.c), so that both have the same names in the same order.
  * Owns: nothing; the two text pointers are borrowed during encoding. Threads: none. */
@@ -20,6 +20,7 @@ enum record_kind {
     RECORD_VERDICT = 0,
     RECORD_STALL,
     RECORD_REFUSAL,
+    RECORD_FORECAST,
 };
 
 enum record_mode {
@@ -32,6 +33,26 @@ enum record_tls {
     RECORD_TLS_NO = 0,
     RECORD_TLS_STARTTLS,
     RECORD_TLS_IMPLICIT,
+};
+
+/* What a source had open to the server when it was refused. */
+struct record_receipt {
+    bool valid;
+    uint32_t connecting, established, closing;
+    uint32_t peak_hour, peak_day;
+    uint64_t oldest_us;
+    char phases[160];         /* "greeting:1,body:19", the most frequent ones when there are too many */
+    char profiles_allow[64];  /* known kinds of servers that would have let it in */
+    char profiles_refuse[64]; /* ... and those that would not */
+};
+
+/* A mail that will not be through before a limit of the whole session. */
+struct record_forecast {
+    uint64_t left_octets;
+    uint64_t rate_octets; /* a second */
+    uint64_t needs_us;    /* for what is left, at that rate */
+    uint64_t remains_us;  /* until the limit */
+    const char *profile;  /* whose limit it is, when a profile set it; may be NULL */
 };
 
 struct record {
@@ -54,6 +75,8 @@ struct record {
     struct leg_evidence legs[SIDE_PAIR];
     const char *reply;      /* raw, may be NULL; its last line end is not printed */
     const char *limit_name; /* refusal: "per-source" ...; may be NULL */
+    struct record_receipt receipt;
+    struct record_forecast forecast;
 };
 
 #define RECORD_LINE_OCTETS 2048 /* the longest line; reply and explain are cut to fit, with "..." */

@@ -14,6 +14,7 @@ static const char *const event_names[] = {
     [RECORD_VERDICT] = "verdict",
     [RECORD_STALL] = "stall",
     [RECORD_REFUSAL] = "refusal",
+    [RECORD_FORECAST] = "forecast",
 };
 
 static const char *const mode_names[] = {
@@ -72,6 +73,21 @@ static const char *const field_names[] = {
     [RECORD_FIELD_CONCURRENT] = "concurrent",
     [RECORD_FIELD_CONCURRENT_PEAK] = "concurrent-peak",
     [RECORD_FIELD_CONCURRENT_LIMIT] = "concurrent-limit",
+    [RECORD_FIELD_SOURCE_CONNECTING] = "source-connecting",
+    [RECORD_FIELD_SOURCE_ESTABLISHED] = "source-established",
+    [RECORD_FIELD_SOURCE_CLOSING] = "source-closing",
+    [RECORD_FIELD_SOURCE_PHASES] = "source-phases",
+    [RECORD_FIELD_SOURCE_OLDEST] = "source-oldest-ms",
+    [RECORD_FIELD_SOURCE_PEAK_HOUR] = "source-peak-hour",
+    [RECORD_FIELD_SOURCE_PEAK_DAY] = "source-peak-day",
+    [RECORD_FIELD_PROFILES_ALLOW] = "profiles-allow",
+    [RECORD_FIELD_PROFILES_REFUSE] = "profiles-refuse",
+    [RECORD_FIELD_SIZE] = "size",
+    [RECORD_FIELD_SIZE_LEFT] = "size-left",
+    [RECORD_FIELD_BYTES_PER_S] = "bytes-per-s",
+    [RECORD_FIELD_NEEDS] = "needs-ms",
+    [RECORD_FIELD_REMAINS] = "remains-ms",
+    [RECORD_FIELD_PROFILE] = "profile",
     [RECORD_FIELD_TOTAL] = "total",
     [RECORD_FIELD_TOTAL_LIMIT] = "total-limit",
     [RECORD_FIELD_RATE] = "rate",
@@ -334,10 +350,113 @@ static bool field_is_of_refusal(enum record_field field)
     case RECORD_FIELD_CONNECT:
     case RECORD_FIELD_NOTES:
     case RECORD_FIELD_REPLY:
+    case RECORD_FIELD_SOURCE_CONNECTING:
+    case RECORD_FIELD_SOURCE_ESTABLISHED:
+    case RECORD_FIELD_SOURCE_CLOSING:
+    case RECORD_FIELD_SOURCE_PHASES:
+    case RECORD_FIELD_SOURCE_OLDEST:
+    case RECORD_FIELD_SOURCE_PEAK_HOUR:
+    case RECORD_FIELD_SOURCE_PEAK_DAY:
+    case RECORD_FIELD_PROFILES_ALLOW:
+    case RECORD_FIELD_PROFILES_REFUSE:
+    case RECORD_FIELD_SIZE:
+    case RECORD_FIELD_SIZE_LEFT:
+    case RECORD_FIELD_BYTES_PER_S:
+    case RECORD_FIELD_NEEDS:
+    case RECORD_FIELD_REMAINS:
+    case RECORD_FIELD_PROFILE:
     case RECORD_FIELD_COUNT:
         return false;
     }
     return false;
+}
+
+/* A forecast accuses nobody: it names the session, the sizes and the limit. */
+static bool field_is_of_forecast(enum record_field field)
+{
+    static const uint8_t fields[] = {
+        RECORD_FIELD_SESSION,
+        RECORD_FIELD_PHASE,
+        RECORD_FIELD_LIMIT_BY,
+        RECORD_FIELD_CLIENT,
+        RECORD_FIELD_SERVER,
+        RECORD_FIELD_MODE,
+        RECORD_FIELD_START,
+        RECORD_FIELD_DURATION,
+        RECORD_FIELD_LIMIT_MS,
+        RECORD_FIELD_MAILS,
+        RECORD_FIELD_BYTES_CLIENT,
+        RECORD_FIELD_BYTES_SERVER,
+        RECORD_FIELD_SIZE,
+        RECORD_FIELD_SIZE_LEFT,
+        RECORD_FIELD_BYTES_PER_S,
+        RECORD_FIELD_NEEDS,
+        RECORD_FIELD_REMAINS,
+        RECORD_FIELD_PROFILE,
+        RECORD_FIELD_TLS,
+        RECORD_FIELD_RTT_CLIENT,
+        RECORD_FIELD_RTT_SERVER,
+        RECORD_FIELD_RETRANS_CLIENT,
+        RECORD_FIELD_RETRANS_SERVER,
+        RECORD_FIELD_EXPLAIN,
+    };
+    return memchr(fields, (int)field, sizeof fields) != NULL;
+}
+
+static void value_word(struct record_value *value, const char *word)
+{
+    if (word != NULL && word[0] != '\0') {
+        value_token(value, word);
+    }
+}
+
+static void value_of_receipt(const struct record_receipt *receipt, enum record_field field,
+                             struct record_value *value)
+{
+    if (!receipt->valid) {
+        return;
+    }
+    if (field == RECORD_FIELD_SOURCE_CONNECTING) {
+        value_number(value, receipt->connecting);
+    } else if (field == RECORD_FIELD_SOURCE_ESTABLISHED) {
+        value_number(value, receipt->established);
+    } else if (field == RECORD_FIELD_SOURCE_CLOSING) {
+        value_number(value, receipt->closing);
+    } else if (field == RECORD_FIELD_SOURCE_PHASES) {
+        value_word(value, receipt->phases);
+    } else if (field == RECORD_FIELD_SOURCE_OLDEST) {
+        value_number(value, receipt->oldest_us / US_PER_MS);
+    } else if (field == RECORD_FIELD_SOURCE_PEAK_HOUR) {
+        value_number(value, receipt->peak_hour);
+    } else if (field == RECORD_FIELD_SOURCE_PEAK_DAY) {
+        value_number(value, receipt->peak_day);
+    } else if (field == RECORD_FIELD_PROFILES_ALLOW) {
+        value_word(value, receipt->profiles_allow);
+    } else if (field == RECORD_FIELD_PROFILES_REFUSE) {
+        value_word(value, receipt->profiles_refuse);
+    }
+}
+
+static void value_of_forecast(const struct record *record, enum record_field field,
+                              struct record_value *value)
+{
+    const struct record_forecast *forecast = &record->forecast;
+    if (record->kind != RECORD_FORECAST) {
+        return;
+    }
+    if (field == RECORD_FIELD_SIZE) {
+        value_number(value, record->announced_size);
+    } else if (field == RECORD_FIELD_SIZE_LEFT) {
+        value_number(value, forecast->left_octets);
+    } else if (field == RECORD_FIELD_BYTES_PER_S) {
+        value_number(value, forecast->rate_octets);
+    } else if (field == RECORD_FIELD_NEEDS) {
+        value_number(value, forecast->needs_us / US_PER_MS);
+    } else if (field == RECORD_FIELD_REMAINS) {
+        value_number(value, forecast->remains_us / US_PER_MS);
+    } else if (field == RECORD_FIELD_PROFILE) {
+        value_word(value, forecast->profile);
+    }
 }
 
 void record_field_get(const struct record *record, enum record_field field, struct record_value *value)
@@ -349,7 +468,8 @@ void record_field_get(const struct record *record, enum record_field field, stru
     bool refusal = record->kind == RECORD_REFUSAL;
     value->kind = RECORD_VALUE_NONE;
     value->text_octets = 0;
-    if (refusal && !field_is_of_refusal(field)) {
+    if ((refusal && !field_is_of_refusal(field)) ||
+        (record->kind == RECORD_FORECAST && !field_is_of_forecast(field))) {
         return;
     }
     switch (field) {
@@ -439,6 +559,25 @@ void record_field_get(const struct record *record, enum record_field field, stru
         break;
     case RECORD_FIELD_CONCURRENT_LIMIT:
         value_number_unless_zero(value, concurrent_limit(record));
+        break;
+    case RECORD_FIELD_SOURCE_CONNECTING:
+    case RECORD_FIELD_SOURCE_ESTABLISHED:
+    case RECORD_FIELD_SOURCE_CLOSING:
+    case RECORD_FIELD_SOURCE_PHASES:
+    case RECORD_FIELD_SOURCE_OLDEST:
+    case RECORD_FIELD_SOURCE_PEAK_HOUR:
+    case RECORD_FIELD_SOURCE_PEAK_DAY:
+    case RECORD_FIELD_PROFILES_ALLOW:
+    case RECORD_FIELD_PROFILES_REFUSE:
+        value_of_receipt(&record->receipt, field, value);
+        break;
+    case RECORD_FIELD_SIZE:
+    case RECORD_FIELD_SIZE_LEFT:
+    case RECORD_FIELD_BYTES_PER_S:
+    case RECORD_FIELD_NEEDS:
+    case RECORD_FIELD_REMAINS:
+    case RECORD_FIELD_PROFILE:
+        value_of_forecast(record, field, value);
         break;
     case RECORD_FIELD_TOTAL:
         if (refusal || counts->met == LIMITER_LIMIT_TOTAL) {

@@ -35,6 +35,21 @@ enum record_field {
     RECORD_FIELD_CONCURRENT,
     RECORD_FIELD_CONCURRENT_PEAK,
     RECORD_FIELD_CONCURRENT_LIMIT,
+    RECORD_FIELD_SOURCE_CONNECTING,
+    RECORD_FIELD_SOURCE_ESTABLISHED,
+    RECORD_FIELD_SOURCE_CLOSING,
+    RECORD_FIELD_SOURCE_PHASES,
+    RECORD_FIELD_SOURCE_OLDEST,
+    RECORD_FIELD_SOURCE_PEAK_HOUR,
+    RECORD_FIELD_SOURCE_PEAK_DAY,
+    RECORD_FIELD_PROFILES_ALLOW,
+    RECORD_FIELD_PROFILES_REFUSE,
+    RECORD_FIELD_SIZE,
+    RECORD_FIELD_SIZE_LEFT,
+    RECORD_FIELD_BYTES_PER_S,
+    RECORD_FIELD_NEEDS,
+    RECORD_FIELD_REMAINS,
+    RECORD_FIELD_PROFILE,
     RECORD_FIELD_TOTAL,
     RECORD_FIELD_TOTAL_LIMIT,
     RECORD_FIELD_RATE,
@@ -79,7 +94,7 @@ struct record_value {
     char room[RECORD_TOKEN_OCTETS]; /* what `text` points to when it had to be made */
 };
 
-/* "verdict", "stall", "refusal". */
+/* "verdict", "stall", "refusal", "forecast". */
 const char *record_event_name(enum record_kind kind);
 const char *record_field_name(enum record_field field);
 const char *record_account_name(enum account account);

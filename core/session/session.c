@@ -65,6 +65,9 @@ void session_init(struct session *session, const struct session_setup *setup, ui
     session->limiter = setup->limiter;
     session->start_unix_ms = setup->start_unix_ms;
     session->start_us = session->turn_since_us = session->progress_us = session->last_us = now_us;
+    session->seat = setup->take_seat != 0 ? setup->take_seat
+                                          : neighbours_open(limiter_neighbours(setup->limiter), setup->policy,
+                                                            &setup->client, &setup->server, now_us);
     session->probe_after_us = setup->probe_after_us != 0 ? setup->probe_after_us : PROBE_AFTER_US;
     session->mode = (uint8_t)setup->mode;
     session->flags = (setup->probing ? SESSION_PROBING : 0u) |
@@ -79,6 +82,7 @@ void session_init(struct session *session, const struct session_setup *setup, ui
 
 void session_clear(struct session *session)
 {
+    neighbours_close(session_neighbours(session), &session->seat, session->last_us);
     dialogue_clear(&session->dialogue);
     free(session->legs);
     session->legs = NULL;
@@ -136,8 +140,9 @@ static void session_charge(struct session *session, uint64_t now_us)
 static void note_slowness(struct session *session, enum side debtor, enum phase phase, uint64_t now_us)
 {
     uint64_t waited_us = now_us > session->progress_us ? now_us - session->progress_us : 0;
-    if (waited_us >= FACTS_LONG_IDLE_US) {
-        session->long_silence_broken_by = (uint8_t)debtor;
+    if (waited_us >= FACTS_WAITED_FOR_US) {
+        session->silence_broken_by = (uint8_t)debtor;
+        session->silence_was_long = waited_us >= FACTS_LONG_IDLE_US;
     }
     if (debtor == SIDE_SERVER && session->timeouts->stall_notice_us != 0 &&
         waited_us >= session->timeouts->stall_notice_us) {
@@ -174,6 +179,8 @@ static void session_update_turn(struct session *session, enum side spoke, enum s
     } else if (spoke == debtor_before && spoke != SIDE_NONE) {
         silence_ends(session, now_us);
     }
+    neighbours_phase(session_neighbours(session), session->seat, session->dialogue.phase);
+    session_forecast_look(session, now_us);
 }
 
 /* The whole session lasted too long and it is enforced: as soon as a 421 harms nobody. */
@@ -206,6 +213,7 @@ static void session_decide_end(struct session *session, enum session_end end,
 {
     session->end = end;
     session->moment = *moment;
+    session_near_end(session, end);
     session_take_counts(session);
 }
 
@@ -237,6 +245,8 @@ void session_on_connected(struct session *session, uint64_t now_us)
     session_charge(session, now_us);
     enum side debtor = session_debtor(session);
     session->flags |= SESSION_CONNECTED;
+    neighbours_connected(session_neighbours(session), session->seat, !(session->flags & SESSION_MIDSTREAM),
+                         now_us);
     dialogue_connected(&session->dialogue);
     session_update_turn(session, SIDE_NONE, debtor, now_us);
     session->turn_since_us = now_us;
@@ -250,6 +260,7 @@ static void session_after_server(struct session *session, const struct session_m
     const struct dialogue *dialogue = &session->dialogue;
     if ((dialogue->flags & DIALOGUE_GREETED) && !(session->flags & SESSION_GREETED_COUNTED)) {
         session->flags |= SESSION_GREETED_COUNTED;
+        neighbours_greeted(session_neighbours(session), session->seat, session->last_us);
         if (session->limiter != NULL && session->ticket.row != 0) {
             limiter_greeted(session->limiter, &session->ticket, true);
         }
@@ -281,15 +292,17 @@ static void session_after_server(struct session *session, const struct session_m
         session_decide_end(session, SESSION_END_REPLY, &moment);
         session->wants |= SESSION_WANT_SAMPLE;
     }
+    session_near_reply(session);
 }
 
 static void before_octets(struct session *session, enum side side, enum side debtor, uint64_t now_us)
 {
     enum phase phase = session->dialogue.phase;
     session_charge(session, now_us);
-    if (side != session->long_silence_broken_by) {
-        session->long_silence_broken_by = SIDE_NONE; /* the legs still carry something */
+    if (side != session->silence_broken_by) {
+        session->silence_broken_by = SIDE_NONE; /* the legs still carry something */
     }
+    neighbours_heard(session_neighbours(session), session->seat, side, now_us);
     if (side == debtor) {
         note_slowness(session, debtor, phase, now_us);
     }
@@ -314,6 +327,7 @@ void session_on_skipped(struct session *session, enum side side, uint64_t length
 {
     enum side debtor = session_debtor(session);
     session_charge(session, now_us);
+    neighbours_heard(session_neighbours(session), session->seat, side, now_us);
     dialogue_skip(&session->dialogue, side, length);
     session_update_turn(session, side, debtor, now_us);
 }
@@ -378,6 +392,7 @@ void session_on_end(struct session *session, enum session_end end, uint64_t now_
     if (session_acceptance_undelivered(session, now_us)) {
         session->flags |= SESSION_DUPLICATE;
     }
+    session_near_ended(session, end, now_us);
     switch (end) {
     case SESSION_END_CLIENT_FIN:
         session->flags |= SESSION_CLIENT_LEFT;
@@ -550,6 +565,9 @@ void session_on_deadline(struct session *session, uint64_t now_us)
     }
     if (debtor == SIDE_NONE || session->end == SESSION_END_REPLY) {
         return;
+    }
+    if (session->dialogue.phase == PHASE_CONNECT) {
+        neighbours_unanswered(session_neighbours(session), session->seat, false, now_us);
     }
     uint32_t probe = debtor == SIDE_CLIENT ? SESSION_WANT_PROBE_CLIENT : SESSION_WANT_PROBE_SERVER;
     if (!session_is_idle(session)) {

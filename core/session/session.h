@@ -36,6 +36,8 @@ enum session_want {
     SESSION_WANT_STALL_LINE = 1u << 2, /* session_stall_record() has something to say */
     SESSION_WANT_CLOSE = 1u << 3,      /* an enforced timeout expired: session_close_reply() says how */
     SESSION_WANT_SAMPLE = 1u << 4, /* refresh the evidence of both legs now: something decisive happened */
+    SESSION_WANT_FORECAST_LINE =
+        1u << 5, /* session_forecast_record() has something to say, once per session */
 };
 
 struct session_setup {
@@ -49,6 +51,7 @@ struct session_setup {
     bool probing;            /* the caller can probe */
     uint64_t probe_after_us; /* silence after which it wants to; 0 = 5 s */
     bool connected;          /* the server leg is established already (nfq pickup, replay) */
+    uint32_t take_seat; /* among the limiter's neighbours, when its SYN has one already; 0 = one is taken */
 };
 
 /* The state just before something decisive, kept because what follows would overwrite it. */
@@ -93,12 +96,13 @@ struct session {
     struct limiter_counts counts; /* at the opening; again at a refusal by the server */
     uint32_t rtt_us[SIDE_PAIR];
     uint32_t debt_serial;
+    uint32_t seat;  /* among the limiter's neighbours; 0 = none */
     uint32_t wants; /* enum session_want */
     uint32_t flags; /* private, see session.c */
     char id[20];
-    uint8_t mode; /* enum record_mode */
-    uint8_t
-        long_silence_broken_by; /* enum side: minutes of silence, then it spoke, and the other has not since */
+    uint8_t mode;              /* enum record_mode */
+    uint8_t silence_broken_by; /* enum side: a pause, then it spoke, and the other has not since ... */
+    bool silence_was_long;     /* ... a pause of minutes */
 };
 
 void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us);
@@ -148,6 +152,9 @@ bool session_in_doubt(const struct session *session);
 
 /* The `stall` line: the same fields as far as known. The record borrows from the session. */
 void session_stall_record(struct session *session, struct record *record, uint64_t now_us);
+
+/* The `forecast` line: the mail under way will not be through before the limit of the whole session. */
+void session_forecast_record(const struct session *session, struct record *record, uint64_t now_us);
 
 /* The `refusal` line of a connection that one of our limits met, or would have. */
 void session_refusal_record(const struct session *session, const struct limiter_counts *counts,

@@ -227,9 +227,12 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
 }
 
 /* The silence was preceded by one long enough for a stateful box to forget the connection, and nothing came since. */
-static bool after_long_idle(const struct session *session)
+static uint64_t pause_bits(const struct session *session)
 {
-    return session->long_silence_broken_by != SIDE_NONE;
+    if (session->silence_broken_by == SIDE_NONE) {
+        return 0;
+    }
+    return FACT_AFTER_PAUSE | (session->silence_was_long ? FACT_AFTER_LONG_IDLE : 0);
 }
 
 void session_facts(const struct session *session, uint64_t now_us, struct facts *facts)
@@ -295,7 +298,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= session_was_orderly(session, &moment) && !acceptance_lost ? FACT_ORDERLY : 0;
     bits |= (session->flags & SESSION_HELD) ? FACT_HELD : 0;
     bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
-    bits |= after_long_idle(session) ? FACT_AFTER_LONG_IDLE : 0;
+    bits |= pause_bits(session);
     bits |= (session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_WITNESS && !limited
                 ? FACT_SESSION_TIME
                 : 0;
@@ -304,4 +307,5 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
                                                    : policy_silence_us(session->timeouts, facts->phase);
     bits |= reply_bits(session, &moment, facts);
     facts->bits = bits;
+    session_near_facts(session, at_us, facts);
 }

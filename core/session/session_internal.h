@@ -36,6 +36,26 @@ enum session_flag {
  * segment is repaired within a retransmission timeout (RFC 6298: 1 s at first). */
 #define UNDELIVERED_US 1000000
 
+static inline struct neighbours *session_neighbours(const struct session *session)
+{
+    return limiter_neighbours(session->limiter);
+}
+
+/* session_near.c: what is told to the neighbours and asked of them. */
+void session_near_end(struct session *session, enum session_end end);
+void session_near_ended(struct session *session, enum session_end end, uint64_t now_us);
+void session_near_reply(struct session *session);
+void session_near_facts(const struct session *session, uint64_t at_us, struct facts *facts);
+
+/* session_receipt.c: what the source had open, in the record of a refusal. */
+void session_receipt_fill(const struct session *session, const struct facts *facts, struct record *record);
+
+/* session_forecast.c: looks, in a body, whether it will be through in time. */
+void session_forecast_look(struct session *session, uint64_t now_us);
+
+/* session_record.c: what every line says. */
+void session_record_fill(const struct session *session, struct record *record, uint64_t now_us);
+
 /* Whose move it is, counting back-pressure: a leg that takes nothing makes its side the debtor. */
 enum side session_debtor(const struct session *session);
 

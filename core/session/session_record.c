@@ -58,7 +58,7 @@ static uint32_t session_notes(const struct session *session)
     return notes;
 }
 
-static void record_fill(const struct session *session, struct record *record, uint64_t now_us)
+void session_record_fill(const struct session *session, struct record *record, uint64_t now_us)
 {
     const struct dialogue *dialogue = &session->dialogue;
     memset(record, 0, sizeof *record);
@@ -100,7 +100,7 @@ static void record_fill(const struct session *session, struct record *record, ui
 void session_stall_record(struct session *session, struct record *record, uint64_t now_us)
 {
     struct facts facts;
-    record_fill(session, record, now_us);
+    session_record_fill(session, record, now_us);
     record->kind = RECORD_STALL;
     session_facts(session, now_us, &facts);
     attribution_judge(&facts, &record->verdict);
@@ -121,7 +121,7 @@ void session_finish(struct session *session, struct record *record, uint64_t now
                        now_us);
     }
     session_on_deadline(session, now_us); /* charges the rest of the time; decides nothing after an end */
-    record_fill(session, record, now_us);
+    session_record_fill(session, record, now_us);
     record->ledger = session->ledger;
     record->kind = RECORD_VERDICT;
     session_facts(session, now_us, &facts);
@@ -134,12 +134,7 @@ void session_finish(struct session *session, struct record *record, uint64_t now
     if (record->verdict.fault != FAULT_NONE || session->end == SESSION_END_REPLY) {
         record->reply = kept->text;
     }
-    if (record->verdict.cause == CAUSE_PER_SOURCE_LIMIT) {
-        record->server_limit_seen = session->counts.greeted;
-        if (session->counts.greeted == 0 && session->counts.concurrent <= 1) {
-            record->verdict.notes |= NOTE_UNEXPLAINED_LIMIT;
-        }
-    }
+    session_receipt_fill(session, &facts, record);
     if (record->verdict.fault != FAULT_NONE && session->dialogue.mails.ok > 0) {
         record->verdict.notes |= NOTE_MAIL_ACCEPTED_EARLIER;
     }

@@ -44,6 +44,7 @@ struct flow_entry {
     uint64_t touched_us;
     uint64_t opened_us;
     void *user;
+    uint32_t seat; /* the caller's: among the neighbours, while there is no session */
     /* For the caller's timers. */
     uint64_t due_us;
     uint32_t timer_next, timer_previous; /* indexes + 1 */

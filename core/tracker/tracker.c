@@ -306,6 +306,10 @@ static struct flow_entry *open_entry(struct tracker *tracker, const struct packe
     struct flow_entry *entry = flow_table_add(tracker->table, client, server, now_us);
     tracker->stats.flows++;
     flow_init(&entry->flow, !syn);
+    if (syn && port_is_known(tracker, server->port)) {
+        entry->seat = neighbours_open(limiter_neighbours(tracker->options.limiter), tracker->options.policy,
+                                      client, server, now_us);
+    }
     if (!syn && tracker_session_open(tracker, entry) == NULL) {
         entry->ignored = true;
     }
@@ -366,6 +370,9 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
     }
     tracker->stats.copies += verdict == FLOW_COPY ? 1 : 0;
     tracker->stats.strays += verdict == FLOW_STRAY ? 1 : 0;
+    if (entry->seat != 0 && renews && entry->flow.sides[side_index(SIDE_CLIENT)].syn_count > 1) {
+        neighbours_unanswered(limiter_neighbours(tracker->options.limiter), entry->seat, true, now_us);
+    }
     if (verdict == FLOW_TAKEN) {
         flow_table_touch(tracker->table, entry, now_us);
         if (entry->flow.state == FLOW_CLOSED) {

@@ -33,7 +33,8 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
                                   .limiter = tracker->options.limiter,
                                   .probing = tracker->options.probing,
                                   .probe_after_us = tracker->options.probe_after_us,
-                                  .connected = entry->flow.midstream};
+                                  .connected = entry->flow.midstream,
+                                  .take_seat = entry->seat};
     flow_entry_address(entry, SIDE_CLIENT, &setup.client);
     flow_entry_address(entry, SIDE_SERVER, &setup.server);
     setup.start_unix_ms = tracker->unix_ms - (int64_t)((tracker->now_us - entry->opened_us) / 1000);
@@ -46,6 +47,7 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
     tracked->midstream = entry->flow.midstream;
     tracked->detecting = kind == TRACKER_PORT_OTHER;
     entry->user = tracked;
+    entry->seat = 0; /* the session's now */
     session_init(&tracked->session, &setup, entry->opened_us);
     tracked->silence_us = tracked->session.progress_us;
     if (tracker->options.limiter != NULL) {
@@ -156,6 +158,11 @@ void tracker_session_wants(struct tracker *tracker, struct tracker_session *trac
     if ((wants & SESSION_WANT_STALL_LINE) && !tracked->detecting) {
         struct record record;
         session_stall_record(&tracked->session, &record, now_us);
+        tracker->options.callbacks.record(tracker->options.callbacks.context, tracked, &record);
+    }
+    if ((wants & SESSION_WANT_FORECAST_LINE) && !tracked->detecting) {
+        struct record record;
+        session_forecast_record(&tracked->session, &record, now_us);
         tracker->options.callbacks.record(tracker->options.callbacks.context, tracked, &record);
     }
     wants &= SESSION_WANT_PROBE_CLIENT | SESSION_WANT_PROBE_SERVER | SESSION_WANT_CLOSE;
@@ -484,6 +491,7 @@ void tracker_session_finish(struct tracker *tracker, struct flow_entry *entry, u
     if (tracked == NULL && tried && tracker_serves(tracker, entry)) {
         tracked = tracker_session_open(tracker, entry);
     }
+    neighbours_close(limiter_neighbours(tracker->options.limiter), &entry->seat, now_us);
     if (tracked == NULL) {
         return;
     }
