@@ -425,12 +425,8 @@ const struct neighbours_receipt *neighbours_take_receipt(struct neighbours *neig
     }
     pthread_mutex_lock(&neighbours->lock);
     struct neighbours_pair *pair = pair_of(neighbours, seat);
-    uint32_t walked = 0;
-    for (uint32_t at = pair->first_seat; at != 0; at = seat_at(neighbours, at)->next) {
-        if (walked++ == NEIGHBOURS_WALK) {
-            receipt->partial = true;
-            break;
-        }
+    uint32_t left = NEIGHBOURS_WALK;
+    for (uint32_t at = pair->first_seat; at != 0 && left > 0; at = seat_at(neighbours, at)->next, left--) {
         receipt_count(seat_at(neighbours, at), receipt, now_us);
     }
     peaks_note(&pair->peaks, pair->open_count, now_us);

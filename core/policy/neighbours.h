@@ -7,8 +7,8 @@
  * Owns:    seats and rows, all allocated once; a receipt per refused session, until its seat is given back.
  * Bounds:  NEIGHBOURS_MOST_ROWS rows of pairs and of sources (fewer when the limiter has fewer), NEIGHBOURS_SERVERS of
  *          servers, NEIGHBOURS_SEATS seats. When a table is full the row idle longest goes; when none is idle, or no
- *          seat is left, the connection has no seat: it is judged by itself alone. A receipt looks at
- *          NEIGHBOURS_WALK seats at most, and says when there were more.
+ *          seat is left, the connection has no seat: it is judged by itself alone. A receipt counts
+ *          NEIGHBOURS_WALK seats at most.
  * Hash:    keyed (SipHash-2-4) with the caller's seed.
  * Threads: any; one mutex inside, held for a bounded number of steps. neighbours_phase() takes no lock; it, the marks
  *          of one seat and its receipt belong to the thread that has the seat.
@@ -80,7 +80,6 @@ struct neighbours_receipt {
     uint32_t peak_recent;         /* most at once in this minute and the one before */
     uint32_t peak_hour, peak_day;
     uint32_t admitted_peak; /* most greeted with 220 at once, within a day */
-    bool partial;           /* more than NEIGHBOURS_WALK: not all were looked at */
 };
 
 /* Takes the receipt now, once: it is kept with the seat. NULL without a seat, or without memory. */

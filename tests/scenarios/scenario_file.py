@@ -21,7 +21,7 @@ ALLOWED = {
                "messages", "size", "at", "after", "name"},
     "action": {"at", "on", "run", "signal", "to", "process", "wakes-after", "config", "start-witness", "wait-log", "within", "ways", "stop-server",
                "start-server"},
-    "expect": {"verdict", "stall", "refusal", "client", "mail", "server-log", "server-log-absent", "client-log", "witness-log",
+    "expect": {"verdict", "stall", "refusal", "forecast", "client", "mail", "server-log", "server-log-absent", "client-log", "witness-log",
                "witness-log-absent", "witness-exit", "sockets-left"},
     "expect.client": {"count", "ok", "ended", "saw", "not-saw", "seconds", "ways", "failed"},
     "expect.mail": {"delivered", "ways"},

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 
-KINDS = ("verdict", "stall", "refusal", "peaks")
+KINDS = ("verdict", "stall", "refusal", "forecast", "peaks")
 _START = re.compile(r"(?:^|[\s:])(" + "|".join(KINDS) + r")(?= [a-z][a-z0-9-]*=)")
 _PAIR = re.compile(r' ([a-z][a-z0-9-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.)")

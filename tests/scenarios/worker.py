@@ -541,7 +541,7 @@ class Worker:
         """The judgement of what was said in a way: what differs, and what that makes of it."""
         problems = expectations.check_lines("verdict", self.scenario.expected("verdict", way), found["verdict"], True)
         if way != "replay":  # which tells no stalls: they are over
-            for kind in ("stall", "refusal"):
+            for kind in ("stall", "refusal", "forecast"):
                 problems += expectations.check_lines(kind, self.scenario.expected(kind, way), found[kind], False)
         for text, values in found["verdict"]:
             problems += expectations.check_ledger(text, values)

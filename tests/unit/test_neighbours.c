@@ -257,7 +257,6 @@ static void a_receipt_counts_phases_and_ages(void **state)
     assert_int_equal(receipt->phases[PHASE_GREETING], 1);
     assert_int_equal(receipt->oldest_us, 6 * SECOND_US);
     assert_int_equal(receipt->peak_day, 5);
-    assert_false(receipt->partial);
     closes(body);
     assert_ptr_equal(neighbours_take_receipt(neighbours, refused, now_us), receipt); /* of that instant */
     assert_int_equal(receipt->established, 3);
