@@ -24,6 +24,7 @@ struct capture {
     uint64_t packets;
     bool damaged;
     char trouble[CAPTURE_TEXT_SIZE];
+    char buffer[READ_OCTETS]; /* of the file: without one of ours, setvbuf() keeps its 4096 octets */
 };
 
 static bool is_standard_input(const char *path)
@@ -187,7 +188,7 @@ struct capture *capture_open(const char *path, char error[CAPTURE_TEXT_SIZE])
         capture_close(capture);
         return NULL;
     }
-    setvbuf(capture->file, NULL, _IOFBF, READ_OCTETS);
+    setvbuf(capture->file, capture->buffer, _IOFBF, sizeof capture->buffer);
     if (starts_as_gzip(capture->file)) {
         if (!unpack(capture)) {
             snprintf(error, CAPTURE_TEXT_SIZE, "cannot unpack %.200s: %s", capture_path(capture),
@@ -195,7 +196,7 @@ struct capture *capture_open(const char *path, char error[CAPTURE_TEXT_SIZE])
             capture_close(capture);
             return NULL;
         }
-        setvbuf(capture->file, NULL, _IOFBF, READ_OCTETS);
+        setvbuf(capture->file, capture->buffer, _IOFBF, sizeof capture->buffer);
     }
     capture->pcap = pcap_fopen_offline_with_tstamp_precision(capture->file, PCAP_TSTAMP_PRECISION_MICRO, why);
     if (capture->pcap == NULL) {
