@@ -70,7 +70,8 @@ static void log_statistics(struct watcher *watcher)
         "sessions=%llu records=%llu evicted=%llu malformed=%llu other=%llu fragments=%llu "
         "damaged-messages=%llu "
         "empty=%llu refused-verdicts=%llu overruns=%llu queue-dropped=%llu socket-dropped=%llu waiting=%u "
-        "unjudged=%llu probes=%llu probes-answered=%llu sources=%u sources-max=%u log-lines=%llu "
+        "unjudged=%llu probes=%llu probes-answered=%llu bypasses=%llu bypassed-octets=%llu sources=%u "
+        "sources-max=%u log-lines=%llu "
         "log-left-out=%llu",
         (unsigned long long)((clock_monotonic_us() - watcher->started_us) / 1000000),
         (unsigned long long)hook.packets, (unsigned long long)hook.octets, (unsigned long long)hook.batches,
@@ -82,7 +83,8 @@ static void log_statistics(struct watcher *watcher)
         (unsigned long long)hook.overruns, (unsigned long long)hook.kernel_queue_dropped,
         (unsigned long long)hook.kernel_socket_dropped, hook.kernel_waiting,
         (unsigned long long)hook.unjudged, (unsigned long long)hook.probes_sent,
-        (unsigned long long)hook.probes_answered, limiter.rows_used, limiter.rows_max,
+        (unsigned long long)hook.probes_answered, (unsigned long long)hook.bypasses,
+        (unsigned long long)hook.bypassed_octets, limiter.rows_used, limiter.rows_max,
         (unsigned long long)log.written,
         (unsigned long long)(log.left_out_ring + log.left_out_rate + log.left_out_sink));
 }

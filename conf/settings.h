@@ -59,6 +59,8 @@ struct settings_nfq {
     uint64_t watchdog_us;    /* watchdog = 3s : silence of ours after which we are killed and restarted */
     bool probe;              /* probe = yes : ask a silent side with a keepalive, on suspicion only */
     uint64_t probe_after_us; /* probe-after = 5s : silence that raises suspicion */
+    bool bypass;             /* bypass = no : the bulk of large bodies passes without coming to the queue */
+    uint32_t mark;           /* mark = 0x3000000 : two bits of packets' marks that are ours */
 };
 
 enum settings_log_format {

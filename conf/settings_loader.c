@@ -263,6 +263,17 @@ static void check_mark(struct loader *loader, const struct settings_index_sectio
     }
 }
 
+static void check_two_bits(struct loader *loader, const struct settings_index_section *section)
+{
+    uint32_t mark = loader->settings->nfq.mark;
+    uint32_t high = mark & (mark - 1);
+    if (high == 0 || (high & (high - 1)) != 0) {
+        FAIL(loader, line_of(section, SETTINGS_SECTION_NFQ, "mark"),
+             "[nfq] mark = 0x%x: exactly two bits are needed; write for example \"mark = 0x3000000\"",
+             (unsigned)mark);
+    }
+}
+
 /* Named sections ------------------------------------------------------------------------------------------ */
 
 static void apply_override(struct loader *loader, const struct settings_index_section *section,
@@ -368,6 +379,7 @@ static void apply_all(struct loader *loader)
     check_limits(loader, &policy->limits, limits);
     check_ports(loader, settings_index_find(&loader->index, SETTINGS_SECTION_SMTP));
     check_mark(loader, settings_index_find(&loader->index, SETTINGS_SECTION_PROXY));
+    check_two_bits(loader, settings_index_find(&loader->index, SETTINGS_SECTION_NFQ));
     apply_overrides(loader, SETTINGS_SECTION_SOURCE, &policy->sources, &policy->source_count);
     apply_overrides(loader, SETTINGS_SECTION_SERVER, &policy->servers, &policy->server_count);
     resolve_host_name(settings);

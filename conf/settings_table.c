@@ -391,6 +391,29 @@ const struct settings_row settings_rows[] = {
      .example = "5s",
      .reloadable = false,
      .help = "The silence after which the side that owes the next word is probed."},
+    {.section = SETTINGS_SECTION_NFQ,
+     .key = "bypass",
+     BOOLEAN,
+     IN_SETTINGS(nfq.bypass, sizeof(bool)),
+     .default_text = "no",
+     .example = "yes",
+     .reloadable = false,
+     .help = "Once a large body runs, let its full segments pass without coming to us; what tells something "
+             "is still seen. Saves most of the work of large mails. The rules must be loaded with --bypass, "
+             "and the kernel tracks connections then."},
+    {.section = SETTINGS_SECTION_NFQ,
+     .key = "mark",
+     .type = SETTINGS_TYPE_MARK,
+     .unit = "mark",
+     IN_SETTINGS(nfq.mark, sizeof(uint32_t)),
+     .minimum = 3,
+     .maximum = UINT32_MAX,
+     .default_text = "0x3000000",
+     .example = "0x3000000",
+     .reloadable = false,
+     .help = "Two bits of packets' marks that nobody else uses: the lower one marks connections for "
+             "bypass, the higher one packets that are followed out of this host. It must be the "
+             "value the rules were loaded with (--mark)."},
 
     /* [log] */
     {.section = SETTINGS_SECTION_LOG,

@@ -101,11 +101,11 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
             "/proc/net/netfilter/nfnetlink_queue: %s; packets lost in the kernel's queue go unnoticed",
             strerror(errno));
     log_message(hook->log, LOG_NOTICE, "nfq",
-                "queues %u to %u, GSO %s, fail-open %s, probes %s, at most %u connections",
+                "queues %u to %u, GSO %s, fail-open %s, probes %s, bypass %s, at most %u connections",
                 settings->first_queue, settings->first_queue + settings->queues_count - 1,
                 granted.gso ? "on" : "off", granted.fail_open ? "on" : "off",
                 hook->injector.ipv4 != -1 || hook->injector.ipv6 != -1 ? "on" : "off",
-                settings->max_flows_count);
+                settings->bypass ? "on" : "off", settings->max_flows_count);
     return hook;
 
 failed:
@@ -211,6 +211,8 @@ static void add(struct hook_stats *sum, const struct observer_stats *one)
     sum->unjudged += one->unjudged;
     sum->probes_sent += one->probes_sent;
     sum->probes_answered += one->probes_answered;
+    sum->bypasses += one->bypasses;
+    sum->bypassed_octets += one->tracker.bypassed_octets;
 }
 
 void hook_stats(struct hook *hook, struct hook_stats *stats)

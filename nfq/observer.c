@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "nfq/bypass.h"
 #include "nfq/prober.h"
 
 struct observer {
     struct packet_queue *queue;
     struct tracker *tracker;
     struct prober prober;
+    struct bypass bypass;
     struct log *log;
     bool probes;
     int wake_fd;
@@ -117,9 +119,10 @@ static void on_want(void *context, struct tracker_session *tracked, uint32_t wan
 /* ---- packets ---- */
 
 /* In report mode nothing is dropped but the answers to our own probes, which nobody else asked for. */
-static enum queue_verdict judge(void *context, const struct queue_packet *queued)
+static enum queue_verdict judge(void *context, struct queue_packet *queued)
 {
     struct observer *observer = context;
+    const uint64_t now_us = clock_monotonic_us();
     enum queue_verdict verdict = QUEUE_ACCEPT;
     struct prober_slot *slot = NULL;
     const struct tracker_session *tracked = NULL;
@@ -133,8 +136,11 @@ static enum queue_verdict judge(void *context, const struct queue_packet *queued
         tracked = slot->tracked;
         before = prober_look(slot);
     }
-    tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length,
-                      clock_monotonic_us(), clock_unix_ms());
+    tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length, now_us,
+                      clock_unix_ms());
+    if (observer->bypass.enabled || (queued->mark & observer->bypass.bit) != 0)
+        queued->mark =
+            bypass_mark(&observer->bypass, tracker_latest(observer->tracker), queued->mark, now_us);
     if (slot != NULL && slot->tracked == tracked &&
         prober_swallows(&observer->prober, slot, &before, &packet))
         verdict = QUEUE_DROP;
@@ -156,6 +162,7 @@ static void publish(struct observer *observer)
 {
     struct observer_stats stats = {.records = observer->records,
                                    .unjudged = observer->unjudged,
+                                   .bypasses = observer->bypass.started_count,
                                    .probes_sent = observer->prober.sent_count,
                                    .probes_answered = observer->prober.answered_count};
 
@@ -267,6 +274,8 @@ struct observer *observer_create(const struct observer_options *options, struct 
     observer->log = options->log;
     observer->probes = options->injector != NULL;
     prober_init(&observer->prober, options->injector);
+    observer->bypass.enabled = options->settings->nfq.bypass;
+    observer->bypass.bit = options->settings->nfq.mark & (~options->settings->nfq.mark + 1);
     pthread_mutex_init(&observer->stats_lock, NULL);
     observer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (observer->wake_fd == -1) {

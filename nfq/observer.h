@@ -38,6 +38,7 @@ struct observer_stats {
     struct packet_queue_stats queue;
     uint64_t records, unjudged; /* records whose verdict was withdrawn because packets were lost here */
     uint64_t probes_sent, probes_answered;
+    uint64_t bypasses; /* bodies let past the queue */
 };
 
 /* Takes the queue: needs CAP_NET_ADMIN. NULL and one line in `error`. */

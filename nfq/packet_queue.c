@@ -46,27 +46,30 @@ static void flush(struct packet_queue *queue)
         queue->stats.refused_verdicts++;
 }
 
-static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict)
+/* A NULL `mark` leaves the packet's as it is. */
+static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict, const uint32_t *mark)
 {
     _Alignas(8) char text[QUEUE_MESSAGE_OCTETS];
 
-    if (verdict == QUEUE_ACCEPT) {
+    queue->stats.accepted += verdict == QUEUE_ACCEPT ? 1 : 0;
+    queue->stats.dropped += verdict == QUEUE_DROP ? 1 : 0;
+    if (verdict == QUEUE_ACCEPT && mark == NULL) {
         queue->accept_due = true;
         queue->accept_id = id;
-        queue->stats.accepted++;
         return;
     }
     flush(queue); /* before it: a batch would take this one along */
-    queue->stats.dropped++;
-    if (!send_message(queue, text, queue_message_verdict(text, queue->number, id, QUEUE_DROP, NULL)))
+    if (!send_message(queue, text, queue_message_verdict(text, queue->number, id, verdict, mark)))
         queue->stats.refused_verdicts++;
 }
 
 static void take_datagram(struct packet_queue *queue, const uint8_t *octets, size_t length,
-                          enum queue_verdict (*judge)(void *context, const struct queue_packet *packet),
+                          enum queue_verdict (*judge)(void *context, struct queue_packet *packet),
                           void *context)
 {
     struct queue_packet packet;
+    enum queue_verdict verdict;
+    uint32_t mark;
     int error = 0;
 
     for (;;) {
@@ -76,9 +79,11 @@ static void take_datagram(struct packet_queue *queue, const uint8_t *octets, siz
             queue->stats.octets += packet.wire_length;
             if (packet.octets == NULL) {
                 queue->stats.empty++;
-                answer(queue, packet.id, QUEUE_ACCEPT);
+                answer(queue, packet.id, QUEUE_ACCEPT, NULL);
             } else {
-                answer(queue, packet.id, judge(context, &packet));
+                mark = packet.mark;
+                verdict = judge(context, &packet);
+                answer(queue, packet.id, verdict, packet.mark != mark ? &packet.mark : NULL);
             }
             break;
         case QUEUE_MESSAGE_ERROR: /* to a verdict: the packet is gone already, or the queue is */
@@ -96,7 +101,7 @@ static void take_datagram(struct packet_queue *queue, const uint8_t *octets, siz
 }
 
 /* What comes before we are ready is not looked at. */
-static enum queue_verdict accept_unseen(void *context, const struct queue_packet *packet)
+static enum queue_verdict accept_unseen(void *context, struct queue_packet *packet)
 {
     (void)context;
     (void)packet;
@@ -218,8 +223,7 @@ int packet_queue_descriptor(const struct packet_queue *queue)
 }
 
 bool packet_queue_read(struct packet_queue *queue,
-                       enum queue_verdict (*judge)(void *context, const struct queue_packet *packet),
-                       void *context)
+                       enum queue_verdict (*judge)(void *context, struct queue_packet *packet), void *context)
 {
     int count = recvmmsg(queue->fd, queue->messages, PACKET_QUEUE_BATCH, MSG_DONTWAIT, NULL);
 

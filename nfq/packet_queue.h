@@ -1,6 +1,7 @@
 /* packet_queue - one NFQUEUE: its netlink socket, batched reads, batched verdicts.
  * Every packet id that was read gets exactly one verdict, also when it makes no sense. Accepted packets are let go
- * together, in one message; a drop is sent by itself, after everything before it was accepted. The kernel keeps the
+ * together, in one message; a drop, and a packet whose mark judge() has changed, is sent by itself, after everything
+ * before it was accepted. The kernel keeps the
  * packets of a queue in order and a batch verdict covers all up to its id, which is why no verdict is ever held back.
  * Owns:    the socket and PACKET_QUEUE_BATCH buffers of 64 kB (a GSO packet fits).
  * Bounds:  PACKET_QUEUE_BATCH packets per read. Verdicts are flushed whenever the socket is drained.
@@ -54,7 +55,7 @@ int packet_queue_descriptor(const struct packet_queue *queue);
 /* Reads at most one batch and asks `judge` about each packet, in order. False: the socket is drained, and every
  * verdict is out. */
 bool packet_queue_read(struct packet_queue *queue,
-                       enum queue_verdict (*judge)(void *context, const struct queue_packet *packet),
+                       enum queue_verdict (*judge)(void *context, struct queue_packet *packet),
                        void *context);
 
 void packet_queue_stats(const struct packet_queue *queue, struct packet_queue_stats *stats);

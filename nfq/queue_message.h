@@ -33,7 +33,7 @@ enum queue_message_result {
 };
 
 enum queue_verdict {
-    QUEUE_ACCEPT = 0,
+    QUEUE_ACCEPT = 0, /* with the mark as it then is in the packet */
     QUEUE_DROP,
 };
 

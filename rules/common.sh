@@ -73,7 +73,7 @@ ruleset_ours() { # FILE TABLE
         /^:/ { chain = substr($1, 2); if (chain in ours) print ":" chain }
         /^-A / && ($2 in ours) { print; next }
         /^-A / { position[$2]++; target = $NF
-                 if (NF == 4 && $3 == "-j" && target in ours && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT)$/)
+                 if (NF == 4 && $3 == "-j" && target in ours && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/)
                      jump[++jumps] = "-I " $2 " " position[$2] " -j " target }
         END { for (i = 1; i <= jumps; i++) print jump[i] }'
 }

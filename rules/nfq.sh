@@ -7,21 +7,36 @@
 # real server, and before table filter, so that the administrator's own rules still decide what passes:
 #   FORWARD  NFQ     last in FORWARD: a verdict leaves the table, so rules behind ours would not be seen.
 #            NFQ_C   from a client to one of our ports   NFQ_S  from the server   NFQ_E  an ICMP error
+#            NFQ_B   of a connection in the midst of a large body: what need not be seen leaves here
 #   OUTPUT   NFQ_O   ICMP errors and resets this router itself makes: seen in FORWARD by nobody, and without them the
 #                    network would be blamed for them.
+#   POSTROUTING NFQ_P  what the witness wrote into a packet's mark goes to its connection, and off the packet.
 #   any      NFQ_MADE never visited: says that the table did not exist before us, so that unload removes it.
 #
-# --queue-bypass lets packets pass while nobody holds the queue. No mark is set, of packets or connections: several
-# queues are told apart by the low bits of the client's port (match u32), so that both directions of a connection, and
-# the errors about it, come to the same one; --queue-balance goes by addresses alone, and HMARK overwrites all 32 bits
-# of the packet's mark.
+# --queue-bypass lets packets pass while nobody holds the queue. Several queues are told apart by the low bits of the
+# client's port (match u32), so that both directions of a connection, and the errors about it, come to the same one;
+# --queue-balance goes by addresses alone, and HMARK overwrites all 32 bits of the packet's mark.
+#
+# --bypass: the witness sets the lower bit of our mark on a packet when the connection is in the midst of a body, and
+# takes it off again later. NFQ_P saves that bit as the connection's mark - in POSTROUTING, because table filter comes
+# between and its verdict counts - and NFQ_B puts it on every packet of the connection. Of those, segments of the client
+# skip the queue that are large, bear no FIN, SYN or RST and do not end in LF: a client that has said what it had to say,
+# be it the final dot or a command behind it, ends with LF. (PSH tells less: with segmentation offload nearly every
+# packet bears it.) But bypass_seen_a_second of them come to the queue: when a connection has come to a stand its
+# repetitions are few, and all are seen. Everything else is queued as ever. hashlimit drops packets when its table is full: it has room for more connections than can be followed.
 
 # shellcheck source=rules/checks.sh
 . "$library/checks.sh"
 
-mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_O SMTPWITNESS_NFQ_MADE'
+mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_O
+    SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
 mode_made=SMTPWITNESS_NFQ_MADE
 mode_tables=mangle
+bypass_least_octets=512
+# ld len; sub #1; tax; ldb [x + 0]; jeq #10, 0, 1; ret #0; ret #65535
+bypass_not_lf='7,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 1 10,6 0 0 0,6 0 0 65535'
+bypass_seen_a_second=20
+bypass_connections=1048576
 
 # ---- the plan ----
 
@@ -29,12 +44,15 @@ plan() { # FAMILY
     for chain in '' _C _S _E _O; do
         echo ":SMTPWITNESS_NFQ$chain"
     done
+    [ "$set_bypass" = no ] || printf ':%s\n' SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_P
     plan_exceptions "$1"
+    [ "$set_bypass" = no ] || plan_bypass "$1"
     plan_forward "$1"
     plan_output "$1"
     plan_queues "$1"
     echo '-A FORWARD -j SMTPWITNESS_NFQ'
     echo '-A OUTPUT -j SMTPWITNESS_NFQ_O'
+    [ "$set_bypass" = no ] || echo '-A POSTROUTING -j SMTPWITNESS_NFQ_P'
 }
 
 plan_exceptions() { # FAMILY: networks to leave alone
@@ -55,6 +73,20 @@ plan_forward() { # FAMILY
         echo "-A SMTPWITNESS_NFQ -o $interface -p tcp -m multiport --sports $set_ports -j SMTPWITNESS_NFQ_S"
     done
     plan_errors "$1" SMTPWITNESS_NFQ
+}
+
+plan_bypass() { # FAMILY
+    set -- "$1" "-A SMTPWITNESS_NFQ_B -p tcp -m multiport" "$mark_low/$mark_low"
+    echo "-A SMTPWITNESS_NFQ -p tcp -m connmark --mark $3 -g SMTPWITNESS_NFQ_B"
+    echo "-A SMTPWITNESS_NFQ_B -j MARK --set-xmark $3"
+    echo "$2 --dports $set_ports -m tcp --tcp-flags FIN,SYN,RST NONE -m length --length $bypass_least_octets:65535" \
+        "-m bpf --bytecode \"$bypass_not_lf\" -m hashlimit --hashlimit-above $bypass_seen_a_second/sec --hashlimit-burst 5" \
+        "--hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness$1" \
+        "--hashlimit-htable-max $bypass_connections --hashlimit-htable-expire 10000 -j RETURN"
+    echo "$2 --dports $set_ports -j SMTPWITNESS_NFQ_C"
+    echo "$2 --sports $set_ports -j SMTPWITNESS_NFQ_S"
+    echo "-A SMTPWITNESS_NFQ_P -p tcp -m multiport --ports $set_ports -j CONNMARK --save-mark --nfmask $mark_low --ctmask $mark_low"
+    echo "-A SMTPWITNESS_NFQ_P -m mark --mark $3 -j MARK --set-xmark 0x0/$mark_low"
 }
 
 # RFC 792 and RFC 4443: unreachable, too big, time exceeded, parameter problem.
@@ -122,6 +154,7 @@ findings_gather() {
         check_proxy_rules "$work/seen.$family"
         check_queue_owner "$work/seen.$family"
         check_passed_over "$work/seen.$family"
+        [ "$set_bypass" = no ] || check_marks "$work/seen.$family"
         check_other_backend
     done
     check_offload
@@ -136,6 +169,15 @@ multiport xt_multiport filter -p tcp -m multiport --ports 25
 addrtype xt_addrtype mangle -m addrtype --dst-type LOCAL
 TEXT
     [ "$set_queues" -eq 1 ] || echo 'u32 xt_u32 mangle -m u32 --u32 0=0'
+    [ "$set_bypass" = no ] || cat <<TEXT
+CONNMARK xt_connmark mangle -j CONNMARK --save-mark --nfmask 0x1 --ctmask 0x1
+connmark xt_connmark mangle -m connmark --mark 0x1/0x1
+MARK xt_mark mangle -j MARK --set-xmark 0x1/0x1
+mark xt_mark filter -m mark --mark 0x1/0x1
+length xt_length filter -m length --length 512:65535
+bpf xt_bpf filter -m bpf --bytecode "$bypass_not_lf"
+hashlimit xt_hashlimit filter -m hashlimit --hashlimit-above 20/sec --hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness
+TEXT
 }
 
 # A bridge forwards frames, not packets: netfilter sees them in FORWARD only with br_netfilter.
@@ -177,6 +219,21 @@ check_passed_over() { # FILE: rules before ours that take packets out of the tab
     while read -r rule; do
         finding_warning "$name: packets that meet this rule in mangle FORWARD do not come to us: $rule" \
             'nothing, if that is meant; else give the rule a narrower match'
+    done <"$work/met"
+}
+
+check_marks() { # FILE: who else uses our bits, and who looks at whole marks behind us
+    check_mark_owner "$1"
+    rules_of_others "$1" | sed -n 's/.*-j CONNMARK .*--\(set-xmark\|set-mark\|or-mark\) \(0x[0-9a-f]*\|[0-9]*\).*/\2 &/p; s/.*--save-mark --nfmask \(0x[0-9a-f]*\).*/\1 &/p' >"$work/marks"
+    while read -r value rule; do
+        word_overlaps "$value" || continue
+        finding_problem "$name: another rule writes bits of our mark $set_mark to connections: $rule" 'choose free bits with --mark, for example 0xc000000/0xc000000'
+    done <"$work/marks"
+    { rules_met "$1" filter FORWARD && rules_met "$1" mangle POSTROUTING && rules_met "$1" nat POSTROUTING; } 2>/dev/null |
+        grep -E -- '-m (conn)?mark .*--mark (0x[0-9a-f]+|[0-9]+)( |$)' >"$work/met"
+    while read -r rule; do
+        finding_warning "$name: a rule behind ours looks at whole marks; in the midst of large bodies ours is in them: $rule" \
+            "give it a mask without our bits: VALUE/$(printf '0x%x' $((~mark_mask & 0xffffffff)))"
     done <"$work/met"
 }
 

@@ -7,12 +7,13 @@ settings_default() {
     set_ports=25
     set_in_interfaces=''
     set_listen_port=10025
-    set_mark=0x1000000/0x1000000
+    case $mode in nfq) set_mark=0x3000000/0x3000000 ;; *) set_mark=0x1000000/0x1000000 ;; esac
     set_table=2525
     set_priority=2525
     set_zone=2525
     set_queue=2525
     set_queues=1
+    set_bypass=no
     set_family=both
     set_fail=open
     set_exempts=''
@@ -97,6 +98,9 @@ setting_set() { # KEY VALUE WHERE
     fail)
         case $2 in open | closed) set_fail=$2 ;; *) die_usage "$3: '$2' is no way to fail; give open or closed" ;; esac
         ;;
+    bypass)
+        case $2 in yes | no) set_bypass=$2 ;; *) die_usage "$3: '$2' is neither yes nor no" ;; esac
+        ;;
     family)
         case $2 in 4 | 6 | both) set_family=$2 ;; *) die_usage "$3: '$2' is no family; give 4, 6 or both" ;; esac
         ;;
@@ -161,7 +165,7 @@ settings_from_arguments() {
             set -- "${option#*=}" "$@"
             option=${option%%=*}
             ;;
-        --keep-open | -n | --dry-run | -h | --help) ;;
+        --bypass | --keep-open | -n | --dry-run | -h | --help) ;;
         --port | --in-interface | --exempt | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --fail | --settings)
             [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
             ;;
@@ -175,6 +179,7 @@ settings_from_arguments() {
             [ "$mode" = proxy ] || die_usage "--keep-open belongs to proxy; $mode breaks no connection by unload"
             set_keep_open=yes
             ;;
+        --bypass) settings_one_option bypass yes ;;
         --settings) shift ;;
         *)
             settings_one_option "${option#--}" "$1"
@@ -186,11 +191,11 @@ settings_from_arguments() {
 
 settings_one_option() { # KEY VALUE: lists replace the file's list once, then grow; others may come once
     case $1 in
-    port | in-interface | exempt | family) ;;
-    listen-port | mark | table | priority | zone | fail)
+    port | in-interface | exempt | mark | family) ;;
+    listen-port | table | priority | zone | fail)
         [ "$mode" = proxy ] || die_usage "--$1 belongs to proxy; leave it out of $mode"
         ;;
-    queue | queues)
+    queue | queues | bypass)
         [ "$mode" = nfq ] || die_usage "--$1 belongs to nfq; leave it out of $mode"
         ;;
     *) die_usage "unknown option '--$1'; see $program --help" ;;
@@ -247,8 +252,8 @@ settings_one_line() { # LINE WHERE
     key=${1%%=*}
     value=${1#*=}
     case $key in
-    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | FAMILY | FAIL) ;;
-    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES FAMILY FAIL" ;;
+    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | FAMILY | FAIL) ;;
+    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS FAMILY FAIL" ;;
     esac
     case "$seen_keys" in *" $key "*) die_usage "$2: $key is set twice; set it once, lists separated by commas" ;; esac
     seen_keys="$seen_keys$key "
@@ -262,6 +267,17 @@ settings_finish() {
     case $set_family in both) families='4 6' ;; *) families=$set_family ;; esac
     mark_value=${set_mark%%/*}
     mark_mask=${set_mark#*/}
+    [ "$mode" != nfq ] || settings_finish_bits
+}
+
+settings_finish_bits() { # the packet hook needs two bits: the lower marks connections, the higher follows packets
+    mark_low=$((mark_value & -mark_value))
+    mark_high=$((mark_value & ~mark_low))
+    if [ "$mark_high" -eq 0 ] || [ $((mark_high & (mark_high - 1))) -ne 0 ] || [ $((mark_value)) -ne $((mark_mask)) ]; then
+        die_usage "mark $set_mark: nfq needs exactly two bits and a mask of the same; write for example 0x3000000/0x3000000"
+    fi
+    mark_low=$(printf '0x%x' "$mark_low")
+    mark_high=$(printf '0x%x' "$mark_high")
 }
 
 usage_print() {
@@ -275,13 +291,14 @@ usage: smtpwitness-rules proxy load|show|check [OPTION]...
   --in-interface IF       where clients come in; may be repeated (every interface)
   --exempt NETWORK        leave traffic from or to NETWORK alone; may be repeated
   --listen-port N         where the witness listens (10025)
-  --mark VALUE/MASK       mark bits of our own (0x1000000/0x1000000)
+  --mark VALUE/MASK       mark bits of our own (proxy: 0x1000000/0x1000000, nfq: 0x3000000/0x3000000)
   --table N               routing table of our own (2525)
   --priority N            priority of the routing rule (2525)
   --zone N|none           conntrack zone that keeps the two legs apart (2525)
   --fail open|closed      when the witness is dead or hangs, new connections pass unseen, or are dropped (open)
   --queue N               nfq: the first packet queue (2525)
   --queues N              nfq: how many, 1, 2, 4, 8 or 16 (1)
+  --bypass                nfq: the bulk of large bodies need not come to the queue
   --family 4|6|both       address families (both)
   --settings FILE         read KEY=value settings; options override them
   --keep-open             unload: stop taking new connections, keep the open ones alive

@@ -47,6 +47,7 @@ struct session_moment session_picture(const struct session *session, uint64_t no
         .reply_open = dialogue_reply_open(dialogue),
         .mail_open = dialogue->mail_open,
         .body_began = dialogue->body_octets > 0,
+        .body_doubtful = dialogue_body_is_doubtful(dialogue),
         .waited_ms = elapsed_ms(session->progress_us, now_us),
         .turn_ms = elapsed_ms(session->turn_since_us, now_us),
         .age_ms = elapsed_ms(session->start_us, now_us),

@@ -63,6 +63,7 @@ struct session_moment {
     bool reply_open;  /* a multi-line reply was unfinished */
     bool mail_open;
     bool body_began;
+    bool body_doubtful; /* octets of the body passed unseen, its end perhaps among them */
     uint32_t waited_ms; /* how long the debtor had been silent */
     uint32_t turn_ms;   /* how long the debt had stood */
     uint32_t age_ms;    /* of the session */

@@ -293,6 +293,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= moment.reply_open ? FACT_REPLY_OPEN : 0;
     bits |= moment.body_began ? FACT_BODY_BEGAN : 0;
     bits |= moment.mail_open ? FACT_MAIL_OPEN : 0;
+    bits |= moment.body_doubtful && facts->suspect == SIDE_CLIENT ? FACT_OBSERVER_GAP : 0;
     bool between = facts->phase == PHASE_IDLE || (facts->phase == PHASE_MAIL && dialogue->mails.total > 0);
     bits |= between && moment.owed_by == SIDE_CLIENT && !moment.mail_open ? FACT_IDLE : 0;
     bits |= session_was_orderly(session, &moment) && !acceptance_lost ? FACT_ORDERLY : 0;

@@ -303,11 +303,17 @@ void dialogue_pass(struct dialogue *dialogue, enum side side, uint64_t length)
     dialogue->body_octets += length;
     dialogue->tail_length = 0;
     dialogue->flags &= ~(uint32_t)DIALOGUE_BARE_DOT;
-    state_set(dialogue, STATE_BODY_BEGAN);
+    state_set(dialogue, STATE_BODY_BLIND | STATE_BODY_BEGAN);
     dialogue_settle(dialogue);
 }
 
 /* ---- questions ---- */
+
+bool dialogue_body_is_doubtful(const struct dialogue *dialogue)
+{
+    return dialogue->mode == DIALOGUE_BODY && state_has(dialogue, STATE_BODY_BLIND) &&
+           dialogue->tail_length > 0;
+}
 
 bool dialogue_may_pass(const struct dialogue *dialogue, enum side side, uint64_t *length, uint32_t *keep)
 {

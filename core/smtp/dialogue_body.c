@@ -4,7 +4,8 @@
 
 #include "core/smtp/dialogue_internal.h"
 
-#define TAIL_OCTETS sizeof(((struct dialogue *)0)->tail)
+#define COMMANDS_MAX_OCTETS 512 /* more than stands behind a final dot before the client waits */
+#define TAIL_OCTETS         sizeof(((struct dialogue *)0)->tail)
 
 #define DENSE_DOTS_MIN    8  /* so many dots are looked at before their density is judged */
 #define DENSE_DOTS_OCTETS 48 /* dots closer than this on average cost more by memchr() than by body_scan() */
@@ -16,7 +17,7 @@ void body_begin(struct dialogue *dialogue)
     dialogue->mode = DIALOGUE_BODY;
     dialogue->tail_length = 2; /* as if a line had just ended: a body may be empty */
     memcpy(dialogue->tail, body_end, 2);
-    state_drop(dialogue, STATE_BODY_HOLE | STATE_BODY_REJECTED);
+    state_drop(dialogue, STATE_BODY_HOLE | STATE_BODY_REJECTED | STATE_BODY_BLIND);
     dialogue->flags &= ~(uint32_t)(DIALOGUE_BARE_DOT | DIALOGUE_PIX_DOT);
 }
 
@@ -122,6 +123,8 @@ size_t body_consume(struct dialogue *dialogue, const uint8_t *octets, size_t len
     dialogue->flags &= ~(uint32_t)DIALOGUE_BARE_DOT;
     if (end == 0) {
         body_keep_tail(dialogue, octets, taken);
+        if (length >= COMMANDS_MAX_OCTETS)
+            state_drop(dialogue, STATE_BODY_BLIND);
         if (body_ends_in_bare_dot(dialogue))
             dialogue_note(dialogue, DIALOGUE_BARE_DOT);
         return taken;

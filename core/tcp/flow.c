@@ -136,8 +136,15 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
     own->echoes = 0;
     if (!(own->flags & FLOW_SIDE_SEEN)) { /* its direction is not seen here at all */
         own->next = own->highest = own->shown = acknowledged;
-    } else if (sequence_before(own->next, acknowledged) && own->gap_us == 0) {
-        own->gap_us = now_us;
+    } else if (sequence_before(own->next, acknowledged)) {
+        if (own->flags & FLOW_SIDE_BYPASS) {
+            side_bypass_to(own, acknowledged);
+        }
+        if (side_may_have_bypassed(own, acknowledged - 1)) {
+            stream_give_up(flow, side, sink, now_us);
+        } else if (own->gap_us == 0) {
+            own->gap_us = now_us;
+        }
     }
     if (stuck) {
         sink->event(sink->context, FLOW_EVENT_FREED, side, now_us);
@@ -220,7 +227,9 @@ static void side_take_syn(struct flow_side *own, const struct packet *packet, ui
 static void side_repeat_syn(struct flow_side *own, bool established, uint64_t now_us)
 {
     uint64_t interval_us = now_us - own->last_us;
-    own->syn_interval_us = interval_us < UINT32_MAX ? (uint32_t)interval_us : UINT32_MAX;
+    if (!(own->flags & FLOW_SIDE_BYPASSED)) {
+        own->syn_interval_us = interval_us < UINT32_MAX ? (uint32_t)interval_us : UINT32_MAX;
+    }
     own->flags &= ~(uint32_t)FLOW_SIDE_TIMING; /* Karn: which of them is answered cannot be told */
     own->flags |= FLOW_SIDE_SYN_REPEATED;
     own->syn_count = own->syn_count < UINT8_MAX ? (uint8_t)(own->syn_count + 1) : UINT8_MAX;
@@ -323,7 +332,9 @@ static enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const 
     own->reset_sequence = packet->sequence;
     own->last_us = now_us;
     if (!refusal && (own->flags & FLOW_SIDE_BEGUN)) {
-        if (sequence_before(own->shown, packet->sequence)) {
+        if (own->flags & FLOW_SIDE_BYPASS) {
+            side_bypass_to(own, packet->sequence);
+        } else if (sequence_before(own->shown, packet->sequence)) {
             own->shown = packet->sequence;
         } else if (packet->sequence == own->next) {
             own->clean_us = now_us;
@@ -376,6 +387,9 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
 /* It begins before what was seen last, yet it is new: a hole is filled late. */
 static void side_take_late(struct flow_side *own, const struct packet *packet, uint64_t now_us)
 {
+    if (side_may_have_bypassed(own, packet->sequence)) {
+        return; /* for the first time, or again? */
+    }
     uint64_t open_us = own->hole_us != 0 ? now_us - own->hole_us : 0;
     bool counted = packet->has_ip_id && packet->ip_id != 0 && own->ip_id != 0;
     uint16_t behind = (uint16_t)(own->ip_id - packet->ip_id), ahead = (uint16_t)(packet->ip_id - own->ip_id);
@@ -404,6 +418,9 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
         (!segment.fin || (own->flags & FLOW_SIDE_FIN_SHOWN))) {
         flow_take_repetition(flow, side, packet, &segment, sink, now_us);
         return;
+    }
+    if ((own->flags & FLOW_SIDE_BYPASS) && sequence_before(own->next, segment.start)) {
+        side_bypass_to(own, segment.start);
     }
     if (sequence_before(segment.start, own->highest)) {
         if (sequence_before(segment.start, own->next) && own->pieces == NULL) {
@@ -452,7 +469,9 @@ static void flow_take_position(struct flow *flow, enum side side, uint32_t seque
     if (sequence == own->next) {
         own->clean_us = now_us;
         sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);
-    } else if (sequence_before(own->next, sequence)) {
+    } else if (own->flags & FLOW_SIDE_BYPASS) {
+        side_bypass_to(own, sequence);
+    } else if (sequence_before(own->next, sequence) && !side_may_have_bypassed(own, sequence - 1)) {
         if (sequence_before(own->shown, sequence)) {
             own->shown = sequence;
         }
@@ -581,6 +600,12 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
     return FLOW_TAKEN;
 }
 
+void flow_set_bypass(struct flow *flow, enum side side, bool on)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    own->flags = on ? own->flags | FLOW_SIDE_BYPASS : own->flags & ~(uint32_t)FLOW_SIDE_BYPASS;
+}
+
 uint64_t flow_deadline_us(const struct flow *flow)
 {
     uint64_t deadline_us = NEVER_US;
@@ -623,7 +648,7 @@ uint32_t flow_missing_octets(const struct flow *flow, enum side side)
         return 0;
     }
     uint32_t end = sequence_before(own->highest, own->shown) ? own->shown : own->highest;
-    uint32_t at = own->next, missing = 0;
+    uint32_t at = side_may_have_bypassed(own, own->next) ? own->bypass_end : own->next, missing = 0;
     for (const struct flow_piece *piece = own->pieces; piece != NULL && sequence_before(at, end);
          piece = piece->next) {
         if (sequence_before(at, piece->start)) {

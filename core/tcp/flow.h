@@ -12,6 +12,10 @@
  *          us, unless its IP ID shows that it was sent earlier, or, where IDs tell nothing, it comes too soon for a
  *          repetition: then it was only reordered. The same packet twice is the capture's or the network's doing.
  *
+ * Bypass:  while flow_set_bypass() is on, octets of that side may pass without coming here. What of them is
+ *          acknowledged counts as bypassed at once, neither as lost nor as an observer's gap. What is not
+ *          acknowledged tells nothing: whether it passed, or was lost before us, cannot be known.
+ *
  * Owns:    pieces out of order: FLOW_PIECES ranges per direction, FLOW_KEPT_OCTETS octets of them, and in all flows
  *          together what the caller's budget allows. What cannot be kept is passed over (skipped) when its turn comes.
  * Threads: none. Time: the caller's monotonic microseconds, never decreasing. */
@@ -72,6 +76,8 @@ enum flow_side_flag {
     FLOW_SIDE_FIN_SHOWN = 1u << 23, /* its FIN was seen, in order or not */
     FLOW_SIDE_END_UNSEEN =
         1u << 24, /* the last of what is acknowledged of it passed unseen: a FIN may be there */
+    FLOW_SIDE_BYPASS = 1u << 25,   /* its octets may pass unseen, as we wanted it */
+    FLOW_SIDE_BYPASSED = 1u << 26, /* and may have, up to `bypass_end` */
 };
 
 struct flow_piece;
@@ -99,7 +105,10 @@ struct flow_side {
     uint32_t rtt_us, rtt_least_us; /* from here to the OTHER side and back: its octets acknowledged */
     uint32_t last_start, last_length, last_hash; /* of its last segment: to know a changed repetition */
     uint32_t reset_sequence;
-    uint32_t syn_interval_us; /* between its latest two SYNs */
+    union {
+        uint32_t syn_interval_us; /* between its latest two SYNs; until the handshake is done */
+        uint32_t bypass_end;      /* with FLOW_SIDE_BYPASSED */
+    };
     uint16_t repeated_after;  /* seen before: lost after us */
     uint16_t repeated_before; /* filled a hole: lost before us */
     uint16_t duplicate_acks;  /* sent by this side */
@@ -141,6 +150,7 @@ struct flow_sink {
     void *context;
     void (*octets)(void *context, enum side side, const uint8_t *octets, size_t length, uint64_t now_us);
     void (*skipped)(void *context, enum side side, uint64_t length, uint64_t now_us);
+    void (*bypassed)(void *context, enum side side, uint64_t length, uint64_t now_us);
     void (*event)(void *context, enum flow_event event, enum side side, uint64_t now_us);
     size_t *budget_octets; /* what all flows together may still keep; may be NULL */
 };
@@ -168,6 +178,9 @@ enum flow_verdict {
 /* A packet of `side`, of kind PACKET_TCP. */
 enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct packet *packet,
                                  const struct flow_sink *sink, uint64_t now_us);
+
+/* From now on octets of `side` may pass unseen, or none may any more. */
+void flow_set_bypass(struct flow *flow, enum side side, bool on);
 
 /* When flow_on_deadline() is due; UINT64_MAX = not before the next packet. */
 uint64_t flow_deadline_us(const struct flow *flow);

@@ -44,6 +44,20 @@ void stream_take(struct flow *flow, enum side side, const struct flow_segment *s
 /* Hands on what may go now. */
 void stream_release(struct flow *flow, const struct flow_sink *sink, uint64_t now_us);
 
+/* Octets up to here may have passed unseen, as we wanted it. */
+static inline void side_bypass_to(struct flow_side *own, uint32_t sequence)
+{
+    if (!(own->flags & FLOW_SIDE_BYPASSED) || sequence_before(own->bypass_end, sequence)) {
+        own->flags |= FLOW_SIDE_BYPASSED;
+        own->bypass_end = sequence;
+    }
+}
+
+static inline bool side_may_have_bypassed(const struct flow_side *own, uint32_t sequence)
+{
+    return (own->flags & FLOW_SIDE_BYPASSED) && sequence_before(sequence, own->bypass_end);
+}
+
 /* Octets up to `acked` passed unseen: skips them. */
 void stream_give_up(struct flow *flow, enum side side, const struct flow_sink *sink, uint64_t now_us);
 

@@ -136,11 +136,26 @@ void stream_release(struct flow *flow, const struct flow_sink *sink, uint64_t no
     }
 }
 
+/* Of a bypassed stream only the latest pieces matter: what ends it comes last. */
+static void stream_forget_oldest(struct flow_side *own, uint32_t keep, const struct flow_sink *sink)
+{
+    while (own->pieces != NULL && !own->pieces->fin &&
+           (own->pieces_count >= FLOW_PIECES || keep > FLOW_KEPT_OCTETS - own->kept_octets ||
+            (sink->budget_octets != NULL && keep > *sink->budget_octets))) {
+        struct flow_piece *piece = stream_pop(own, sink->budget_octets);
+        side_bypass_to(own, piece_end(piece));
+        free(piece);
+    }
+}
+
 static void stream_keep(struct flow *flow, enum side side, const struct flow_segment *segment,
                         const struct flow_sink *sink)
 {
     struct flow_side *own = flow_side_of(flow, side);
     uint32_t keep = segment->captured;
+    if (own->flags & FLOW_SIDE_BYPASS) {
+        stream_forget_oldest(own, keep, sink);
+    }
     if (keep > FLOW_KEPT_OCTETS - own->kept_octets ||
         (sink->budget_octets != NULL && keep > *sink->budget_octets)) {
         keep = 0;
@@ -210,13 +225,21 @@ void stream_give_up(struct flow *flow, enum side side, const struct flow_sink *s
         if (own->pieces != NULL && sequence_before(own->pieces->start, until)) {
             until = own->pieces->start;
         }
+        bool bypassed = side_may_have_bypassed(own, own->next);
+        if (bypassed && sequence_before(own->bypass_end, until)) {
+            until = own->bypass_end;
+        }
         uint32_t length = until - own->next;
         own->next = until;
         own->progress_us = now_us;
         own->hole_us = 0;
-        own->flags |= FLOW_SIDE_GAP | FLOW_SIDE_END_UNSEEN;
-        sink->event(sink->context, FLOW_EVENT_GAP, side, now_us);
-        sink->skipped(sink->context, side, length, now_us);
+        if (bypassed) {
+            sink->bypassed(sink->context, side, length, now_us);
+        } else {
+            own->flags |= FLOW_SIDE_GAP | FLOW_SIDE_END_UNSEEN;
+            sink->event(sink->context, FLOW_EVENT_GAP, side, now_us);
+            sink->skipped(sink->context, side, length, now_us);
+        }
         stream_release_side(flow, side, sink, now_us);
     }
     if (sequence_before(own->highest, own->next)) {

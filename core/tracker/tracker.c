@@ -382,6 +382,8 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
         }
     }
     timer_arm(tracker, entry, entry_due_us(tracker, entry));
+    tracker->latest.entry = entry;
+    tracker->latest.side = side;
 }
 
 static void on_icmp(struct tracker *tracker, const struct packet *packet, uint64_t now_us)
@@ -421,7 +423,8 @@ static enum packet_result take_apart(struct tracker *tracker, struct packet *pac
 void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t captured, size_t wire_length,
                        uint64_t now_us, int64_t unix_ms)
 {
-    struct packet packet;
+    struct packet *packet = &tracker->latest.packet;
+    tracker->latest.entry = NULL;
     if (now_us > tracker->now_us) {
         tracker->now_us = now_us;
     }
@@ -429,7 +432,7 @@ void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t ca
     tracker->unix_ms = unix_ms;
     wheel_turn(tracker, now_us);
     tracker->stats.packets++;
-    switch (take_apart(tracker, &packet, octets, captured, wire_length)) {
+    switch (take_apart(tracker, packet, octets, captured, wire_length)) {
     case PACKET_OK:
         break;
     case PACKET_FRAGMENT:
@@ -444,12 +447,17 @@ void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t ca
         tracker->stats.malformed_packets++;
         return;
     }
-    if (packet.kind == PACKET_TCP) {
+    if (packet->kind == PACKET_TCP) {
         tracker->stats.tcp_packets++;
-        on_tcp(tracker, &packet, now_us);
-    } else if (packet.kind == PACKET_ICMP_ERROR) {
-        on_icmp(tracker, &packet, now_us);
+        on_tcp(tracker, packet, now_us);
+    } else if (packet->kind == PACKET_ICMP_ERROR) {
+        on_icmp(tracker, packet, now_us);
     }
+}
+
+const struct tracker_latest *tracker_latest(const struct tracker *tracker)
+{
+    return &tracker->latest;
 }
 
 void tracker_finish(struct tracker *tracker, uint64_t now_us)

@@ -77,7 +77,10 @@ struct tracker_session {
     enum limiter_answer
         answer; /* at the opening; with `gated` REFUSE and HOLD are the caller's to carry out */
     /* Private. */
-    uint64_t silence_us; /* the debtor's last octet before the latest event */
+    uint64_t silence_us;      /* the debtor's last octet before the latest event */
+    uint64_t bypass_us;       /* the latest packet while octets of the client could pass unseen; 0 = never */
+    uint32_t bypass_rest_end; /* none should before the client's octets up to here are acknowledged */
+    bool bypass_rests;
     uint64_t pending_us; /* when what is pending happened; 0 = nothing is */
     uint64_t pending_silence_us;
     uint8_t pending_end;     /* enum session_end; NONE: only the evidence is due */
@@ -129,6 +132,7 @@ struct tracker_stats {
     uint64_t packets, tcp_packets, other_packets, malformed_packets, cut_packets;
     uint64_t fragments, fragments_used; /* the others lacked a part */
     uint64_t copies, strays;
+    uint64_t bypassed_octets; /* of bodies, not seen on purpose */
     uint64_t flows, sessions, not_smtp, evicted;
     uint32_t flows_now, half_open_now;
 };
@@ -144,6 +148,14 @@ void tracker_set_port(struct tracker *tracker, uint16_t port, enum tracker_port 
 /* One packet from its IP header on. `unix_ms` is the wall clock of now_us. */
 void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t captured, size_t wire_length,
                        uint64_t now_us, int64_t unix_ms);
+
+/* What the packet before was, and which connection it belonged to: NULL = none that is followed. Until the next call. */
+struct tracker_latest {
+    struct packet packet; /* with an entry */
+    struct flow_entry *entry;
+    enum side side; /* of the sender, for a TCP packet */
+};
+const struct tracker_latest *tracker_latest(const struct tracker *tracker);
 
 /* At the latest when tracker_on_deadline() is due; UINT64_MAX = never. */
 uint64_t tracker_deadline_us(const struct tracker *tracker);

@@ -29,6 +29,7 @@ struct tracker {
     uint64_t tick;                 /* all ticks up to here were looked at */
     uint32_t wheel[TRACKER_TICKS]; /* links of the first entry */
     uint32_t armed_count;
+    struct tracker_latest latest;
     struct tracker_host hosts[TRACKER_HOSTS];
     struct tracker_stats stats;
     char id_prefix[12];

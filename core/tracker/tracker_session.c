@@ -251,7 +251,8 @@ static void on_octets(void *context, enum side side, const uint8_t *octets, size
     tracker_step(call->tracker, tracked, TRACKER_STEP_OCTETS, side, now_us);
 }
 
-static void on_skipped(void *context, enum side side, uint64_t length, uint64_t now_us)
+static void pass_over(void *context, enum side side, uint64_t length, uint64_t now_us,
+                      void (*tell)(struct session *, enum side, uint64_t, uint64_t))
 {
     struct tracker_call *call = context;
     struct tracker_session *tracked = call->entry->user;
@@ -262,9 +263,21 @@ static void on_skipped(void *context, enum side side, uint64_t length, uint64_t 
         tracker_session_flush(call->tracker, tracked, now_us);
     }
     tracked->silence_us = tracked->session.progress_us;
-    session_on_skipped(&tracked->session, side, length, now_us);
+    tell(&tracked->session, side, length, now_us);
     tracker_session_wants(call->tracker, tracked, now_us);
     tracker_step(call->tracker, tracked, TRACKER_STEP_OCTETS, side, now_us);
+}
+
+static void on_skipped(void *context, enum side side, uint64_t length, uint64_t now_us)
+{
+    pass_over(context, side, length, now_us, session_on_skipped);
+}
+
+static void on_bypassed(void *context, enum side side, uint64_t length, uint64_t now_us)
+{
+    const struct tracker_call *call = context;
+    call->tracker->stats.bypassed_octets += length;
+    pass_over(context, side, length, now_us, session_on_passed);
 }
 
 static void sample_leg(struct tracker_session *tracked, enum side side, uint64_t now_us)
@@ -391,6 +404,7 @@ struct flow_sink tracker_sink(struct tracker_call *call)
     return (struct flow_sink){.context = call,
                               .octets = on_octets,
                               .skipped = on_skipped,
+                              .bypassed = on_bypassed,
                               .event = on_event,
                               .budget_octets = &call->tracker->budget_octets};
 }

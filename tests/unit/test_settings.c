@@ -55,6 +55,8 @@ static const struct landing landings[] = {
     {NFQ, "watchdog", "4s", AT(nfq.watchdog_us), MS(4000)},
     {NFQ, "probe", "no", AT(nfq.probe), 0},
     {NFQ, "probe-after", "6s", AT(nfq.probe_after_us), MS(6000)},
+    {NFQ, "bypass", "yes", AT(nfq.bypass), 1},
+    {NFQ, "mark", "0x600", AT(nfq.mark), 0x600},
     {LOGS, "facility", "local3", AT(log.facility), LOG_LOCAL3},
     {LOGS, "level", "notice", AT(log.level), LOG_NOTICE},
     {LOGS, "format", "json", AT(log.format), SETTINGS_LOG_JSON},

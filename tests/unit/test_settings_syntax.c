@@ -114,6 +114,10 @@ static const struct wrong_file wrong_files[] = {
                                  "write it in one of them only"},
     {"[smtp]\nlmtp-ports = 25\n",
      "test.conf:2: [smtp] port 25 stands in both ports and lmtp-ports; write it in one of them only"},
+    {"[nfq]\nmark = 7\n",
+     "test.conf:2: [nfq] mark = 0x7: exactly two bits are needed; write for example \"mark = 0x3000000\""},
+    {"[nfq]\nmark = 4\n",
+     "test.conf:2: [nfq] mark = 0x4: exactly two bits are needed; write for example \"mark = 0x3000000\""},
     {"[proxy]\noutgoing-mark = 0x3000000\n",
      "test.conf:2: [proxy] outgoing-mark = 0x3000000: it contains the bit 0x1000000 of the interception "
      "rules, so our "

@@ -1,0 +1,32 @@
+/* bypass - which packets need not come here: while a large body runs, the client's full segments are let past the queue
+ * by a bit in the mark of the connection, which the rules (smtpwitness-rules nfq load --bypass) keep and go by.
+ * How it works: a packet of a connection whose bit is on arrives with the bit in its mark. The verdict says what the bit
+ * shall be from now on: the mark the packet leaves with is saved as the connection's. So nothing is remembered here
+ * that could differ from what the kernel does, and a restart finds the bits as they are.
+ * It is on while a body runs, has shown to be large, and nothing is amiss. What puts it off at once: the end of the
+ * body, any word of the server, a closed window, SACK, a repetition, an end.
+ * BDAT: the chunk's end is known, and what may be under way unseen (a window) never reaches beyond it.
+ * Owns:    nothing but itself. Borrows: tracked sessions during the call.
+ * Threads: one at a time. Time: the caller's monotonic microseconds. */
+#ifndef SMTPWITNESS_NFQ_BYPASS_H
+#define SMTPWITNESS_NFQ_BYPASS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/tracker/tracker.h"
+
+#define BYPASS_BEGIN_OCTETS 65536  /* of the body: most mails are over by then */
+#define BYPASS_SETTLE_US    250000 /* after the bit is off, packets that passed with it may still show */
+
+struct bypass {
+    uint32_t bit;
+    bool enabled; /* else what is on, from an earlier run, is put off */
+    uint64_t started_count, ended_count;
+};
+
+/* The mark with which the packet that came with `mark` shall leave. */
+uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest, uint32_t mark,
+                     uint64_t now_us);
+
+#endif

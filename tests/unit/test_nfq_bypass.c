@@ -1,0 +1,443 @@
+/* The bypass, with a kernel of one connection: what its rules let past the queue, and the mark they keep. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/tracker/tracker.h"
+#include "nfq/bypass.h"
+#include "nfq/segment.h"
+
+#define MS      UINT64_C(1000)
+#define BIT     0x10u
+#define SEGMENT 1448u
+#define WINDOW  60000u
+
+static struct tracker *tracker;
+static struct bypass bypass;
+static struct policy_settings policy;
+static uint32_t connection_mark;
+static uint64_t now_us;
+static uint32_t at[SIDE_PAIR];     /* next sequence number of each side */
+static uint32_t acked[SIDE_PAIR];  /* of its octets, by the other */
+static uint64_t queued, passed_by; /* octets */
+static bool lost;                  /* what is sent does not arrive at the server, nor its answers here */
+static struct verdict verdict;
+static unsigned verdict_count;
+
+static void on_record(void *context, struct tracker_session *tracked, const struct record *record)
+{
+    (void)context;
+    (void)tracked;
+    if (record->kind == RECORD_VERDICT) {
+        verdict = record->verdict;
+        verdict_count++;
+    }
+}
+
+/* The rules: rules/nfq.sh, but for the twenty a second. */
+static bool rules_pass_by(enum side side, const struct segment *segment)
+{
+    return connection_mark != 0 && side == SIDE_CLIENT && segment->payload_length >= 512 &&
+           !(segment->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) &&
+           segment->payload[segment->payload_length - 1] != '\n';
+}
+
+static void cross(enum side side, struct segment *segment, const uint32_t *sack)
+{
+    static uint8_t octets[SEGMENT + 200];
+    size_t length;
+
+    if (rules_pass_by(side, segment)) {
+        passed_by += segment->payload_length;
+        return;
+    }
+    queued += segment->payload_length;
+    length = segment_build(segment, octets, sizeof octets);
+    assert_true(length > 0);
+    if (sack != NULL) { /* behind the header, and its length with it */
+        const uint8_t option[4] = {1, 1, 5, 10};
+        memcpy(octets + length, option, 4);
+        for (int i = 0; i < 2; i++) {
+            uint32_t edge = htonl(sack[i]);
+            memcpy(octets + length + 4 + 4 * i, &edge, 4);
+        }
+        octets[20 + 12] = 8 << 4;
+        length += 12;
+        octets[3] = (uint8_t)length;
+    }
+    tracker_on_packet(tracker, octets, length, length, now_us, 0);
+    connection_mark = bypass_mark(&bypass, tracker_latest(tracker), connection_mark, now_us);
+}
+
+static struct segment make(enum side side, uint8_t flags, uint32_t sequence, const void *payload,
+                           size_t length)
+{
+    static const uint8_t client[4] = {192, 0, 2, 1}, server[4] = {192, 0, 2, 2};
+    struct segment segment = {.sequence = sequence,
+                              .acknowledgement = at[side_index(side_other(side))],
+                              .window = WINDOW,
+                              .flags = flags,
+                              .ttl = 60,
+                              .payload = payload,
+                              .payload_length = length};
+    struct address *ends[2] = {&segment.source, &segment.destination};
+
+    for (int i = 0; i < 2; i++) {
+        bool is_client = (side == SIDE_CLIENT) == (i == 0);
+        memset(ends[i]->octets + 10, 0xff, 2);
+        memcpy(ends[i]->octets + 12, is_client ? client : server, 4);
+        ends[i]->port = is_client ? 4000 : 25;
+    }
+    return segment;
+}
+
+static void send_octets(enum side side, uint8_t flags, const void *payload, size_t length)
+{
+    struct segment segment = make(side, flags | PACKET_ACK, at[side_index(side)], payload, length);
+
+    now_us += MS;
+    cross(side, &segment, NULL);
+    at[side_index(side)] += (uint32_t)length;
+}
+
+static void say(enum side side, const char *text)
+{
+    send_octets(side, PACKET_PSH, text, strlen(text));
+}
+
+static void server_acknowledges(void)
+{
+    send_octets(SIDE_SERVER, 0, NULL, 0);
+    acked[0] = at[0];
+}
+
+/* `count` segments of a body without a line end at their ends; every other one is acknowledged at once. */
+static void send_body(unsigned count)
+{
+    static uint8_t octets[SEGMENT];
+
+    memset(octets, 'x', sizeof octets);
+    memcpy(octets + 70, "\r\n", 2);
+    for (unsigned i = 0; i < count; i++) {
+        send_octets(SIDE_CLIENT, 0, octets, sizeof octets);
+        if (!lost && i % 2 == 1)
+            server_acknowledges();
+    }
+}
+
+static void open_session(void)
+{
+    struct segment syn;
+
+    at[0] = 0xfff00000u; /* it wraps in the midst of the body */
+    at[1] = 500;
+    syn = make(SIDE_CLIENT, PACKET_SYN, at[0] - 1, NULL, 0);
+    cross(SIDE_CLIENT, &syn, NULL);
+    syn = make(SIDE_SERVER, PACKET_SYN | PACKET_ACK, at[1] - 1, NULL, 0);
+    cross(SIDE_SERVER, &syn, NULL);
+    send_octets(SIDE_CLIENT, 0, NULL, 0);
+    say(SIDE_SERVER, "220 server.test ESMTP\r\n");
+    say(SIDE_CLIENT, "EHLO client.test\r\n");
+    say(SIDE_SERVER, "250-server.test\r\n250 CHUNKING\r\n");
+}
+
+static void ask(const char *command, const char *answer)
+{
+    say(SIDE_CLIENT, command);
+    say(SIDE_SERVER, answer);
+}
+
+static void envelope(void)
+{
+    ask("MAIL FROM:<a@client.test>\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+}
+
+static void close_session(void)
+{
+    ask("QUIT\r\n", "221 bye\r\n");
+    send_octets(SIDE_SERVER, PACKET_FIN, NULL, 0);
+    at[1]++;
+    send_octets(SIDE_CLIENT, PACKET_FIN, NULL, 0);
+    at[0]++;
+    send_octets(SIDE_SERVER, 0, NULL, 0);
+}
+
+static void finish(void)
+{
+    tracker_finish(tracker, now_us);
+    assert_int_equal(verdict_count, 1);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    struct tracker_options options = {.mode = RECORD_NFQ,
+                                      .policy = &policy,
+                                      .max_flows = 64,
+                                      .probing = true,
+                                      .callbacks = {.record = on_record}};
+    tracker = tracker_create(&options);
+    assert_non_null(tracker);
+    tracker_set_port(tracker, 25, TRACKER_PORT_SMTP);
+    bypass = (struct bypass){.bit = BIT, .enabled = true};
+    connection_mark = 0;
+    now_us = 1000000;
+    queued = passed_by = 0;
+    verdict_count = 0;
+    lost = false;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tracker_destroy(tracker);
+    return 0;
+}
+
+static const struct flow *the_flow(void)
+{
+    assert_non_null(tracker_latest(tracker)->entry);
+    return &tracker_latest(tracker)->entry->flow;
+}
+
+static const struct tracker_session *the_session(void)
+{
+    return tracker_latest(tracker)->entry->user;
+}
+
+static void test_most_of_a_body_passes_by(void **state)
+{
+    (void)state;
+    open_session();
+    for (int mail = 0; mail < 2; mail++) {
+        envelope();
+        ask("DATA\r\n", "354 go\r\n");
+        assert_int_equal(connection_mark, 0);
+        send_body(2001);
+        assert_int_equal(connection_mark, BIT);
+        say(SIDE_CLIENT, "the end\r\n.\r\n");
+        assert_int_equal(the_session()->session.dialogue.phase, PHASE_BODY); /* until it is acknowledged */
+        server_acknowledges();
+        assert_int_equal(the_session()->session.dialogue.phase, PHASE_END_OF_DATA);
+        assert_int_equal(connection_mark, 0);
+        say(SIDE_SERVER, "250 queued\r\n");
+    }
+    assert_true(passed_by > 2 * 2000 * SEGMENT * 9 / 10);
+    assert_int_equal(the_session()->session.dialogue.octets[0], at[0] - 0xfff00000u);
+    close_session();
+    finish();
+    assert_int_equal(verdict.cause, CAUSE_CLEAN);
+    assert_int_equal(verdict.confidence, CONFIDENCE_CERTAIN);
+    assert_false(verdict.notes & NOTE_RESYNCED);
+    assert_true(bypass.started_count >= 1);
+}
+
+static void test_an_unseen_end_is_told_by_the_reply(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    assert_int_equal(connection_mark, BIT);
+    at[0] += 700; /* ...CRLF.CRLF, unseen */
+    say(SIDE_SERVER, "250 queued\r\n");
+    assert_int_equal(connection_mark, 0);
+    assert_int_equal(the_session()->session.dialogue.mails.ok, 1);
+    close_session();
+    finish();
+    assert_int_equal(verdict.cause, CAUSE_CLEAN);
+    assert_true(verdict.notes & NOTE_RESYNCED);
+}
+
+static void stall_of_the_client(void)
+{
+    struct segment answer;
+
+    now_us += 10000 * MS;
+    tracker_on_deadline(tracker, now_us);
+    answer = make(SIDE_CLIENT, PACKET_ACK, at[0], NULL, 0); /* to a probe */
+    cross(SIDE_CLIENT, &answer, NULL);
+    now_us += 10000 * MS;
+    say(SIDE_SERVER, "421 4.4.2 timeout exceeded\r\n");
+    send_octets(SIDE_CLIENT, 0, NULL, 0);
+    send_octets(SIDE_SERVER, PACKET_FIN, NULL, 0);
+}
+
+static void test_a_client_that_stops_is_known(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    stall_of_the_client();
+    finish();
+    assert_int_equal(verdict.fault, FAULT_CLIENT);
+    assert_int_equal(verdict.cause, CAUSE_BODY_STALL);
+    assert_int_equal(verdict.phase, PHASE_BODY);
+    assert_int_equal(verdict.confidence, CONFIDENCE_CERTAIN);
+}
+
+/* Little came behind what was not seen: it may have been QUIT behind the dot. Nobody is accused. */
+static void test_a_doubtful_end_accuses_nobody(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    send_octets(SIDE_CLIENT, PACKET_PSH, "IT\r\n", 4);
+    server_acknowledges();
+    stall_of_the_client();
+    finish();
+    assert_int_equal(verdict.fault, FAULT_UNKNOWN);
+}
+
+/* Octets the server has not acknowledged may have passed here or not: no loss before us is read from them. */
+static void test_what_is_not_acknowledged_tells_nothing(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    lost = true;
+    send_body(10);
+    struct segment position = make(SIDE_CLIENT, PACKET_ACK, at[0], NULL, 0);
+    cross(SIDE_CLIENT, &position, NULL);
+    assert_int_equal(flow_missing_octets(the_flow(), SIDE_CLIENT), 0);
+    server_acknowledges();
+    assert_int_equal(the_session()->session.dialogue.octets[0], at[0] - 0xfff00000u);
+    assert_false(the_flow()->sides[0].flags & (FLOW_SIDE_GAP | FLOW_SIDE_LOST_BEFORE | FLOW_SIDE_LOST_AFTER));
+}
+
+/* The server's network dies in mid-body: the repetitions are few, come to the queue, and tell. */
+static void test_a_dead_server_side_is_known(void **state)
+{
+    (void)state;
+    static uint8_t octets[SEGMENT];
+    (void)memset(octets, 'x', sizeof octets);
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    uint32_t hole = at[0];
+    lost = true;
+    send_body(10);
+    for (unsigned i = 0; i < 6; i++) { /* as the rules let the first ones of a second through */
+        struct segment again = make(SIDE_CLIENT, PACKET_ACK, hole, octets, sizeof octets);
+        uint32_t mark = connection_mark;
+        now_us += (400 * MS) << i;
+        tracker_on_deadline(tracker, now_us);
+        connection_mark = 0;
+        uint8_t whole[SEGMENT + 200];
+        size_t length = segment_build(&again, whole, sizeof whole);
+        tracker_on_packet(tracker, whole, length, length, now_us, 0);
+        connection_mark = bypass_mark(&bypass, tracker_latest(tracker), mark, now_us);
+        assert_true(i == 0 || connection_mark == 0); /* from the second on everything is looked at */
+    }
+    send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
+    finish();
+    assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
+    assert_int_equal(verdict.phase, PHASE_BODY);
+}
+
+static void test_a_hole_at_the_server_puts_it_off(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    assert_int_equal(connection_mark, BIT);
+    struct segment echo = make(SIDE_SERVER, PACKET_ACK, at[1], NULL, 0);
+    const uint32_t sack[2] = {at[0] + SEGMENT, at[0] + 2 * SEGMENT};
+    cross(SIDE_SERVER, &echo, sack);
+    assert_int_equal(connection_mark, 0);
+    uint64_t before = passed_by;
+    send_body(2);
+    assert_int_equal(passed_by, before);
+    assert_int_equal(connection_mark, BIT); /* all that was under way is acknowledged */
+    send_body(4);
+    assert_true(passed_by > before);
+}
+
+static void test_a_chunk_ends_where_it_said(void **state)
+{
+    (void)state;
+    char text[64];
+    open_session();
+    envelope();
+    snprintf(text, sizeof text, "BDAT %u\r\n", 200 * SEGMENT);
+    say(SIDE_CLIENT, text);
+    send_body(200);
+    assert_true(passed_by > 100 * SEGMENT);
+    assert_int_equal(connection_mark, 0); /* a window before its end at the latest */
+    snprintf(text, sizeof text, "BDAT %u LAST\r\n", SEGMENT);
+    say(SIDE_CLIENT, text);
+    send_body(1);
+    say(SIDE_SERVER, "250 chunk\r\n");
+    say(SIDE_SERVER, "250 queued\r\n");
+    close_session();
+    finish();
+    assert_int_equal(verdict.cause, CAUSE_CLEAN);
+    assert_false(verdict.notes & NOTE_RESYNCED);
+}
+
+static void test_a_word_in_the_body_puts_it_off(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    assert_int_equal(connection_mark, BIT);
+    say(SIDE_SERVER, "552 5.3.4 message too big\r\n");
+    assert_int_equal(connection_mark, 0);
+    uint64_t before = passed_by;
+    send_body(10);
+    assert_int_equal(passed_by, before);
+}
+
+static void test_bits_of_an_earlier_run_are_put_off(void **state)
+{
+    (void)state;
+    bypass.enabled = false;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    assert_int_equal(connection_mark, 0);
+    connection_mark = BIT;
+    server_acknowledges();
+    assert_int_equal(connection_mark, 0);
+    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0xf0 | BIT, now_us), 0xf0 & ~BIT);
+    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0x2, now_us), 0x2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_most_of_a_body_passes_by, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_unseen_end_is_told_by_the_reply, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_client_that_stops_is_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_doubtful_end_accuses_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_not_acknowledged_tells_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_dead_server_side_is_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_word_in_the_body_puts_it_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bits_of_an_earlier_run_are_put_off, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
