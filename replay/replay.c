@@ -50,7 +50,9 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
         return;
     }
     replay->totals->sessions++;
-    replay->totals->faults += record->verdict.fault != FAULT_NONE ? 1 : 0;
+    bool unknown = record->verdict.fault == FAULT_UNKNOWN;
+    replay->totals->unjudged += unknown ? 1 : 0;
+    replay->totals->faults += !unknown && record->verdict.fault != FAULT_NONE ? 1 : 0;
     if (replay->options->format == REPLAY_TEXT) {
         story_print(tracked->story, tracked, record, replay->options->output);
     } else {
@@ -284,8 +286,11 @@ enum replay_result replay_run(const struct replay_options *options, struct repla
     }
     read_all(&replay);
     if (options->format == REPLAY_TEXT) {
-        fprintf(options->output, "%" PRIu64 " packets, %" PRIu64 " sessions, %" PRIu64 " with a fault\n",
-                totals->packets, totals->sessions, totals->faults);
+        fprintf(options->output,
+                "%" PRIu64 " packets, %" PRIu64 " SMTP sessions: %" PRIu64 " without a fault, %" PRIu64
+                " with one, %" PRIu64 " that cannot be judged\n",
+                totals->packets, totals->sessions, totals->sessions - totals->faults - totals->unjudged,
+                totals->faults, totals->unjudged);
     }
     fflush(options->output);
     say_remarks(&replay);

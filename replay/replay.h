@@ -47,7 +47,8 @@ enum replay_result {
 };
 
 struct replay_totals {
-    uint64_t packets, sessions, faults; /* faults: sessions whose fault is not none */
+    uint64_t packets, sessions, faults,
+        unjudged; /* sessions; unjudged: fault unknown, which is none of `faults` */
     uint64_t time_steps, not_ip;
 };
 

@@ -18,9 +18,10 @@ struct story_turn {
 struct story {
     struct story_turn first[STORY_FIRST];
     struct story_turn last[STORY_LAST]; /* a ring */
-    struct story_turn open;             /* the turn that runs */
     uint64_t count;
-    enum side shut; /* the side whose window is closed: everything waits for it */
+    uint64_t open;          /* number of the turn that runs, while `running` */
+    uint8_t phase, owed_by; /* of that turn */
+    enum side shut;         /* the side whose window is closed: everything waits for it */
     bool running;
 };
 
@@ -34,23 +35,28 @@ void story_destroy(struct story *story)
     free(story);
 }
 
+/* Turn number `number`; NULL when it is not kept any more. */
+static struct story_turn *story_at(struct story *story, uint64_t number)
+{
+    if (number < STORY_FIRST) {
+        return &story->first[number];
+    }
+    return story->count - number <= STORY_LAST ? &story->last[(number - STORY_FIRST) % STORY_LAST] : NULL;
+}
+
 static void story_add(struct story *story, const struct story_turn *turn)
 {
-    if (story->count < STORY_FIRST) {
-        story->first[story->count] = *turn;
-    } else {
-        story->last[(story->count - STORY_FIRST) % STORY_LAST] = *turn;
-    }
     story->count++;
+    *story_at(story, story->count - 1) = *turn;
 }
 
 static void story_turn_ends(struct story *story, uint64_t now_us)
 {
-    if (story->running) {
-        story->open.lasted_us = now_us > story->open.at_us ? now_us - story->open.at_us : 0;
-        story_add(story, &story->open);
-        story->running = false;
+    struct story_turn *turn = story->running ? story_at(story, story->open) : NULL;
+    if (turn != NULL) {
+        turn->lasted_us = now_us > turn->at_us ? now_us - turn->at_us : 0;
     }
+    story->running = false;
 }
 
 static uint8_t story_debtor(const struct story *story, const struct tracker_session *tracked)
@@ -61,11 +67,14 @@ static uint8_t story_debtor(const struct story *story, const struct tracker_sess
 static void story_turn_begins(struct story *story, const struct tracker_session *tracked, uint64_t now_us)
 {
     const struct dialogue *dialogue = &tracked->session.dialogue;
-    story->open = (struct story_turn){.at_us = now_us,
-                                      .step = TRACKER_STEP_OCTETS,
-                                      .phase = (uint8_t)dialogue->phase,
-                                      .owed_by = story_debtor(story, tracked)};
+    story->phase = (uint8_t)dialogue->phase;
+    story->owed_by = story_debtor(story, tracked);
+    story->open = story->count;
     story->running = true;
+    story_add(story, &(struct story_turn){.at_us = now_us,
+                                          .step = TRACKER_STEP_OCTETS,
+                                          .phase = story->phase,
+                                          .owed_by = story->owed_by});
 }
 
 void story_on_step(struct story *story, const struct tracker_session *tracked, enum tracker_step step,
@@ -78,8 +87,8 @@ void story_on_step(struct story *story, const struct tracker_session *tracked, e
         return;
     case TRACKER_STEP_CONNECTED:
     case TRACKER_STEP_OCTETS:
-        if (!story->running || story->open.phase != (uint8_t)dialogue->phase ||
-            story->open.owed_by != story_debtor(story, tracked)) {
+        if (!story->running || story->phase != (uint8_t)dialogue->phase ||
+            story->owed_by != story_debtor(story, tracked)) {
             story_turn_ends(story, now_us);
             story_turn_begins(story, tracked, now_us);
         }
@@ -189,6 +198,28 @@ static void print_turns(const struct story *story, uint64_t start_us, FILE *to)
     }
 }
 
+/* What was lost, repeated and left over on a leg. `sent`: what went towards its side. */
+static void print_losses(const struct flow_side *own, const struct flow_side *sent,
+                         const struct leg_evidence *leg, FILE *to)
+{
+    bool only_fin = leg->unacked_octets == 1 && (sent->flags & FLOW_SIDE_FIN) != 0;
+    if (sent->repeated_after != 0) {
+        fprintf(to, " repeated towards it: %u;", sent->repeated_after);
+    }
+    if (own->repeated_before != 0) {
+        fprintf(to, " lost between it and us, and repeated: %u;", own->repeated_before);
+    }
+    if (own->duplicate_acks != 0) {
+        fprintf(to, " duplicate acknowledgements from it: %u;", own->duplicate_acks);
+    }
+    if (leg->unacked_octets != 0 && !only_fin) {
+        fprintf(to, " sent to it and not acknowledged: %" PRIu32 " octets;", leg->unacked_octets);
+    }
+    if (leg->revealed_octets != 0) {
+        fprintf(to, " it sent %" PRIu32 " octets that never came by here;", leg->revealed_octets);
+    }
+}
+
 static void print_leg(const struct tracker_session *tracked, const struct record *record, enum side side,
                       FILE *to)
 {
@@ -203,36 +234,32 @@ static void print_leg(const struct tracker_session *tracked, const struct record
     if (own->ttl_low != 0) {
         fprintf(to, " ttl %u;", own->ttl_high);
     }
-    fprintf(to, " lost behind us %u, lost before us %u;", sent->repeated_after, own->repeated_before);
-    if (own->duplicate_acks != 0) {
-        fprintf(to, " %u duplicate acknowledgements from it;", own->duplicate_acks);
-    }
+    print_losses(own, sent, leg, to);
     if (own->reset_ttl != 0) {
         fprintf(to, " its reset has ttl %u;", own->reset_ttl);
-    }
-    if (own->flags & FLOW_SIDE_RESET_STRAY) {
-        fprintf(to, " a reset outside the window was ignored;");
-    }
-    if (own->flags & FLOW_SIDE_DIFFERS) {
-        fprintf(to, " octets were repeated with other content;");
-    }
-    if (own->flags & FLOW_SIDE_TWINS) {
-        fprintf(to, " packets were captured twice;");
-    }
-    if (own->flags & FLOW_SIDE_FRAGMENTED) {
-        fprintf(to, " packets came in IP fragments;");
-    }
-    if (own->flags & FLOW_SIDE_REORDERED) {
-        fprintf(to, " packets came out of order;");
     }
     if (leg->icmp_seen) {
         fprintf(to, " ICMP type %u code %u;", leg->icmp_type, leg->icmp_code);
     }
-    if (leg->unacked_octets != 0) {
-        fprintf(to, " %" PRIu32 " octets sent to it not acknowledged;", leg->unacked_octets);
+    static const struct {
+        uint32_t flag;
+        const char *text;
+    } marks[] = {
+        {FLOW_SIDE_RESET_STRAY, "a reset outside the window was ignored"},
+        {FLOW_SIDE_RESET_BELIED, "it went on sending after its reset"},
+        {FLOW_SIDE_DIFFERS, "octets were repeated with other content"},
+        {FLOW_SIDE_TWINS, "packets were captured twice"},
+        {FLOW_SIDE_FRAGMENTED, "packets came in IP fragments"},
+        {FLOW_SIDE_REORDERED, "packets came out of order"},
+        {FLOW_SIDE_GAP, "the capture lacks some of its octets"},
+    };
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+        if (own->flags & marks[i].flag) {
+            fprintf(to, " %s;", marks[i].text);
+        }
     }
-    if (leg->revealed_octets != 0) {
-        fprintf(to, " %" PRIu32 " octets it sent never came by here;", leg->revealed_octets);
+    if (!(own->flags & FLOW_SIDE_SEEN)) {
+        fprintf(to, " no packet of it was captured;");
     }
     fprintf(to, "\n");
 }
@@ -294,6 +321,7 @@ void story_print(const struct story *story, const struct tracker_session *tracke
     const struct verdict *verdict = &record->verdict;
     print_head(record, to);
     if (story != NULL) {
+        fprintf(to, "     seconds  phase        who owes the next word, and for how long\n");
         print_turns(story, tracked->session.start_us, to);
     }
     print_leg(tracked, record, SIDE_CLIENT, to);
