@@ -187,7 +187,10 @@ static bool reply_is_history(const struct dialogue *dialogue, const struct sessi
     bool of_this_mail =
         verb == VERB_DATA || verb == VERB_BDAT || verb == VERB_BDAT_LAST || verb == VERB_END_OF_DATA;
     bool only_starttls = verb == VERB_STARTTLS && dialogue->errors == 1; /* which by itself refuses no mail */
+    bool all_taken = dialogue->mails.ok == dialogue->mails.total;
+    bool of_older = dialogue->kept.mail != (uint8_t)dialogue->mails.total;
     return (dialogue->flags & (DIALOGUE_TLS | DIALOGUE_GAP)) != 0 || only_starttls ||
+           (of_older && (moment->mail_open || all_taken)) ||
            (moment->mail_open && dialogue->rcpts_accepted > 0 && !of_this_mail);
 }
 

@@ -73,8 +73,9 @@ enum dialogue_reply_role {
     DIALOGUE_REPLY_ENDED_SESSION, /* a 421 at any moment, or a 4xx/5xx greeting */
 };
 
-/* The reply worth quoting. The first that ends the session replaces any other and is never replaced;
- * of those that end a mail the first since the last accepted mail is kept. */
+/* The reply worth quoting. The first that ends the session replaces any other and is never replaced, except that a 421
+ * in answer to QUIT, or behind its 221, says less than the refusal of a mail; of those that end a mail the first is
+ * kept, whatever became of the mails after it. */
 struct dialogue_kept_reply {
     enum dialogue_reply_role role;
     enum reply_class class; /* what its text says (reply_text.h) */
@@ -83,6 +84,7 @@ struct dialogue_kept_reply {
     enum side owed_by;      /* who owed just before it */
     uint16_t code;
     bool body_began; /* the client had sent body octets of the open mail */
+    uint8_t mail;    /* mails.total when it came, its low octet: of this mail or of an older one? */
     char *text;      /* whole reply, its lines joined by a space, raw octets, NUL-terminated; may be NULL */
 };
 

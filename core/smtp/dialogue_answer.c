@@ -31,7 +31,7 @@ static void mail_succeed(struct dialogue *dialogue)
     mail_infer_open(dialogue);
     dialogue->mails.ok++;
     dialogue->mail_accepted_unread = true;
-    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_MAIL)
+    if (kept_is_candidate(dialogue)) /* it kept no mail from being taken */
         kept_clear(dialogue);
     dialogue_forget_mail(dialogue);
     state_set(dialogue, STATE_MAIL_DONE);

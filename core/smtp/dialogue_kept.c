@@ -29,6 +29,7 @@ void kept_take(struct dialogue *dialogue, enum dialogue_reply_role role, enum ve
     kept->owed_by = dialogue->owed_by;
     kept->code = reply->code;
     kept->body_began = state_has(dialogue, STATE_BODY_BEGAN);
+    kept->mail = (uint8_t)dialogue->mails.total;
     if (reply->text == NULL)
         return;
     size_t length = reply->text_length < DIALOGUE_REPLY_TEXT ? reply->text_length : DIALOGUE_REPLY_TEXT;

@@ -143,8 +143,10 @@ static bool reply_apply_in_body(struct dialogue *dialogue, const struct reply *r
 static void reply_apply_421(struct dialogue *dialogue, const struct reply *reply)
 {
     enum verb verb = dialogue_oldest_verb(dialogue);
+    bool farewell = verb == VERB_QUIT || (dialogue->flags & DIALOGUE_221_SEEN) != 0;
     dialogue_note(dialogue, DIALOGUE_421_SEEN);
-    kept_take(dialogue, DIALOGUE_REPLY_ENDED_SESSION, verb, reply);
+    if (!farewell || dialogue->kept.role != DIALOGUE_REPLY_ENDED_MAIL)
+        kept_take(dialogue, DIALOGUE_REPLY_ENDED_SESSION, verb, reply);
     while (queue_head(dialogue) == VERB_NONE && dialogue->run_count > 0)
         queue_drop_runs(dialogue, 1);
     queue_pop(dialogue);
@@ -163,8 +165,11 @@ static void reply_apply_421(struct dialogue *dialogue, const struct reply *reply
 static void dialogue_reopen(struct dialogue *dialogue)
 {
     state_drop(dialogue, STATE_CLOSED);
-    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION)
-        dialogue->kept.role = DIALOGUE_REPLY_ENDED_MAIL;
+    if (dialogue->kept.role != DIALOGUE_REPLY_ENDED_SESSION)
+        return;
+    dialogue->kept.role = DIALOGUE_REPLY_ENDED_MAIL;
+    if (dialogue->kept.verb == VERB_RCPT)
+        state_set(dialogue, STATE_CANDIDATE);
 }
 
 void reply_apply(struct dialogue *dialogue, const struct reply *reply)

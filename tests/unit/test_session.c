@@ -805,6 +805,54 @@ static void test_mail_refused_then_orderly_end(void **state) /* S33, S34, S60 */
     }
 }
 
+static void one_mail(const char *answer_to_rcpt)
+{
+    client("MAIL FROM:<a>\r\n");
+    server("250 ok\r\n");
+    client("RCPT TO:<b>\r\n");
+    server(answer_to_rcpt);
+    if (answer_to_rcpt[0] == '2') {
+        client("DATA\r\n");
+        server("354 go\r\n");
+        client("x\r\n.\r\n");
+        server("250 ok\r\n");
+    } else {
+        client("RSET\r\n");
+        server("250 ok\r\n");
+    }
+}
+
+/* One of several mails was refused: whichever it was, the session lost it. */
+static void test_one_mail_of_several_refused(void **state)
+{
+    (void)state;
+    for (unsigned refused = 0; refused < 4; refused++) {
+        story_begin();
+        hello();
+        for (unsigned i = 0; i < 3; i++) {
+            one_mail(i == refused ? "550 5.1.1 <b>: User unknown\r\n" : "250 ok\r\n");
+        }
+        client("QUIT\r\n");
+        server(refused == 1 ? "421 4.3.2 Service closing\r\n" : "221 Bye\r\n"); /* a 421 to QUIT says no more */
+        ends(SESSION_END_SERVER_FIN);
+        if (refused < 3) {
+            expect_verdict(FAULT_POLICY, CAUSE_REJECTED, CONFIDENCE_CERTAIN);
+        } else {
+            expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+        }
+    }
+    story_begin(); /* a later mail is cut: the refusal of an earlier one does not explain that */
+    hello();
+    one_mail("550 5.1.1 <b>: User unknown\r\n");
+    one_mail("250 ok\r\n");
+    client("MAIL FROM:<a>\r\n");
+    server("250 ok\r\n");
+    wait_ms(10000);
+    probe_answered(SIDE_CLIENT);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_EARLY_CLOSE, CONFIDENCE_CERTAIN);
+}
+
 static void test_size_limit_in_body_behind_a_reset(void **state) /* S60 */
 {
     (void)state;
@@ -1498,6 +1546,7 @@ int main(void)
         cmocka_unit_test(test_connect_failures),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_mail_refused_then_orderly_end),
+        cmocka_unit_test(test_one_mail_of_several_refused),
         cmocka_unit_test(test_size_limit_in_body_behind_a_reset),
         cmocka_unit_test(test_421_in_body),
         cmocka_unit_test(test_timeouts_reported_and_enforced),
