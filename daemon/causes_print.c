@@ -11,7 +11,7 @@
 #include "core/report/record_fields.h"
 
 #define TABLE_COUNT(table) (sizeof(table) / sizeof((table)[0]))
-#define BIT(note)          __builtin_ctz(note)
+#define BIT(note)          __builtin_ctzll(note)
 
 #define MANUAL_COLUMNS 80 /* of the source of the page */
 #define LIST_INDENT    22 /* the longest name of a cause and a space */
@@ -313,8 +313,23 @@ static const char *const note_meanings[] = {
     [BIT(NOTE_OLDER_ONES_LIVE)] = "the server went on speaking on an older connection of this source",
     [BIT(NOTE_FRESH_ONE_WORKS)] = "a connection begun after this one stuck gets through",
     [BIT(NOTE_FRESH_ONE_FAILS)] = "connections begun after this one stuck get no answer either",
+    [BIT(NOTE_TARPIT)] = "the server's replies came later and later",
+    [BIT(NOTE_VERBS_MASKED)] = "verbs of the client were overwritten with X before they reached us",
+    [BIT(NOTE_TCP_BOX_CLIENT_LEG)] = "a box on the client's leg spoils window scaling or SACK",
+    [BIT(NOTE_TCP_BOX_SERVER_LEG)] = "a box on the server's leg spoils window scaling or SACK",
 };
 _Static_assert(TABLE_COUNT(note_meanings) == NOTE_COUNT, "one meaning per note");
+
+static const char *const bottleneck_meanings[] = {
+    [BOTTLENECK_UNKNOWN] = "bodies took less than 5 s, or it cannot be told; the key is left out",
+    [BOTTLENECK_CLIENT] = "the client's program: small segments, nothing lost, taken at once",
+    [BOTTLENECK_SERVER] = "the server's receive window: it reads slowly",
+    [BOTTLENECK_CLIENT_LOSS] = "segments are lost on the client's leg",
+    [BOTTLENECK_SERVER_LOSS] = "segments are lost on the server's leg",
+    [BOTTLENECK_CLIENT_PATH] = "the client's leg, or a client that paces itself: full segments come slowly",
+    [BOTTLENECK_SERVER_PATH] = "the server's leg is full: its round trip grew many times",
+};
+_Static_assert(TABLE_COUNT(bottleneck_meanings) == BOTTLENECK_COUNT, "one meaning per bottleneck");
 
 static const char *const connect_meanings[] = {
     [CONNECT_PENDING] = "not decided yet; the key is left out",
@@ -395,6 +410,9 @@ static const char *const key_meanings[] = {
         ("The outcome of our probe of the silent side; with the name of a side in front when another one "
          "was probed too."),
     [RECORD_FIELD_CONNECT] = "Why the connection to the server did not come about.",
+    [RECORD_FIELD_BOTTLENECK] =
+        "What kept message bodies from coming faster, where they took 5 s or more in all. It "
+        "accuses nobody; a slow body is a fault only when somebody's time ran out over it.",
     [RECORD_FIELD_NOTES] = "Remarks that accuse nobody.",
     [RECORD_FIELD_REPLY] = "The server's words that decided, with unusual octets escaped.",
     [RECORD_FIELD_EXPLAIN] = "The verdict in one sentence.",
@@ -467,6 +485,11 @@ static void print_values(FILE *stream)
     begin_values(stream, "connect");
     for (enum connect_result value = CONNECT_PENDING; value < CONNECT_COUNT; value++) {
         print_item(stream, connect_result_name(value), connect_meanings[value]);
+    }
+    end_values(stream);
+    begin_values(stream, "bottleneck");
+    for (enum bottleneck value = BOTTLENECK_CLIENT; value < BOTTLENECK_COUNT; value++) {
+        print_item(stream, bottleneck_name(value), bottleneck_meanings[value]);
     }
     end_values(stream);
     begin_values(stream, "notes");

@@ -6,6 +6,8 @@
 #define SEVERAL_REPEATS     2u /* retransmission timeouts in a row: not just one lost packet */
 #define PROBES_WITHOUT_ECHO 3u /* keepalives without an answer before we say so */
 
+#define HEARD_AFTER_US 1000000u /* what comes sooner answers what was sent before */
+
 #define STATE_ESTABLISHED 1u /* Linux include/net/tcp_states.h */
 #define STATE_SYN_SENT    2u
 #define STATE_SYN_RECV    3u
@@ -74,6 +76,17 @@ static bool only_big_lost(const struct leg_evidence *evidence, const struct tcp_
     return info->tcpi_bytes_acked / info->tcpi_delivered < mss / 2;
 }
 
+/* Was that side heard since our oldest octet became overdue? Then the way still carries something. */
+static bool heard_meanwhile(const struct leg_evidence *evidence, const struct tcp_info *info,
+                            const struct leg_info_context *context)
+{
+    const uint64_t overdue_us = evidence->unacked_since_us + HEARD_AFTER_US;
+
+    return info->tcpi_sacked > 0 ||
+           (evidence->unacked_since_us != 0 && context->now_us > overdue_us &&
+            (uint64_t)info->tcpi_last_ack_recv * 1000u < context->now_us - overdue_us);
+}
+
 void leg_info_apply(struct leg_evidence *evidence, const struct tcp_info *info,
                     const struct leg_info_context *context)
 {
@@ -124,6 +137,13 @@ void leg_info_apply(struct leg_evidence *evidence, const struct tcp_info *info,
             evidence->flags |= LEG_ICMP_TOO_BIG;
     }
     set_flag(evidence, LEG_ONLY_BIG_LOST, synchronised && only_big_lost(evidence, info));
+    set_flag(evidence, LEG_HEARD, synchronised && heard_meanwhile(evidence, info, context));
+    if (HAS_FIELD(context, tcpi_data_segs_out)) {
+        evidence->came_segments = info->tcpi_data_segs_in;
+        evidence->sent_segments = info->tcpi_data_segs_out;
+    }
+    if (HAS_FIELD(context, tcpi_rcv_ooopack))
+        evidence->late_segments = info->tcpi_rcv_ooopack;
     /* A repeat the peer reports as a duplicate (DSACK, RFC 2883) was needless: nothing had been lost. */
     if (info->tcpi_total_retrans > info->tcpi_dsack_dups)
         evidence->flags |= LEG_LOSS_AFTER_US;

@@ -137,6 +137,7 @@ static void ask_tap_for_reset(struct relay *relay, enum side side, struct leg_ev
         return;
     evidence->reset_ttl = reset.ttl;
     evidence->ttl = reset.usual_ttl;
+    evidence->flags |= reset.bare ? (uint32_t)LEG_RESET_ANSWERS : (uint32_t)LEG_RESET_OWN;
     if (reset.usual_ttl != 0)
         evidence->flags |= reset.ttl == reset.usual_ttl ? LEG_RESET_FITS : LEG_RESET_FOREIGN;
 }

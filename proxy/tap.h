@@ -29,6 +29,7 @@ struct tap_flow {
 
 struct tap_reset {
     uint8_t ttl;       /* of the RST that came from that side */
+    bool bare;         /* without ACK: it answers a segment (RFC 9293 section 3.10.7.1) */
     uint8_t usual_ttl; /* of that side's handshakes; 0 = unknown or not steady */
 };
 

@@ -22,6 +22,7 @@ struct seen_reset {
     struct tap_key key;
     uint64_t seen_us; /* 0 = free */
     uint8_t ttl;
+    bool bare;
 };
 
 struct seen_handshake { /* the TTL of a host's SYN-ACKs */
@@ -148,6 +149,7 @@ static void note_reset(struct tap_table *tap, const struct packet *packet, uint6
     struct seen_reset *seen = FIND(tap, resets, TAP_RESETS, &key, true);
 
     seen->ttl = packet->ttl;
+    seen->bare = (packet->flags & PACKET_ACK) == 0;
     seen->seen_us = now_us;
 }
 
@@ -259,6 +261,7 @@ bool tap_table_find_reset(struct tap_table *table, const struct tap_flow *flow, 
     if (seen == NULL || now_us - seen->seen_us >= RESET_FRESH_US)
         return false;
     reset->ttl = seen->ttl;
+    reset->bare = seen->bare;
     reset->usual_ttl = 0;
     if (usual != NULL && (usual->changed_us == 0 || now_us - usual->changed_us > STEADY_AFTER_US))
         reset->usual_ttl = usual->ttl;

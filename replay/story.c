@@ -282,7 +282,7 @@ static void print_head(const struct record *record, FILE *to)
             record->octets_client, record->octets_server);
 }
 
-static void print_set(const char *before, uint32_t set, unsigned count, const char *(*name)(unsigned),
+static void print_set(const char *before, uint64_t set, unsigned count, const char *(*name)(unsigned),
                       FILE *to)
 {
     for (unsigned bit = 0; bit < count; bit++) {

@@ -29,15 +29,17 @@ enum sureness {
 
 struct rule {
     const char *name;
-    uint32_t ends;      /* set of 1 << session_end; 0 = any */
-    uint32_t phases;    /* set of 1 << phase; 0 = any */
-    uint32_t classes;   /* set of 1 << reply_class; 0 = any */
-    uint32_t connects;  /* set of 1 << connect_result; 0 = any */
-    uint64_t all;       /* every one of these facts */
-    uint64_t any;       /* at least one of these; 0 = no condition */
-    uint64_t none;      /* none of these */
-    uint32_t near;      /* every one of these words of the neighbours (enum near) */
-    uint32_t near_none; /* none of these */
+    uint32_t ends;        /* set of 1 << session_end; 0 = any */
+    uint32_t phases;      /* set of 1 << phase; 0 = any */
+    uint32_t classes;     /* set of 1 << reply_class; 0 = any */
+    uint32_t connects;    /* set of 1 << connect_result; 0 = any */
+    uint32_t bottlenecks; /* set of 1 << bottleneck; 0 = any */
+    uint32_t boxes;       /* set of 1 << box_sign; 0 = any */
+    uint64_t all;         /* every one of these facts */
+    uint64_t any;         /* at least one of these; 0 = no condition */
+    uint64_t none;        /* none of these */
+    uint32_t near;        /* every one of these words of the neighbours (enum near) */
+    uint32_t near_none;   /* none of these */
     enum cause cause;
     enum blame fault;
     uint32_t also; /* set of 1 << blame */
@@ -50,6 +52,8 @@ struct rule {
 #define CLASS(c)   (1u << REPLY_CLASS_##c)
 #define CONNECT(c) (1u << CONNECT_##c)
 #define ALSO(b)    (1u << BLAME_##b)
+#define SLOW(b)    (1u << BOTTLENECK_##b)
+#define BOX(b)     (1u << BOX_SIGN_##b)
 
 #define BY_CLIENT (END(CLIENT_FIN) | END(CLIENT_RESET))
 #define BY_SERVER (END(SERVER_FIN) | END(SERVER_RESET))
@@ -61,6 +65,8 @@ struct rule {
 #define CONNECT_TRIED  (END(CONNECT_FAILED) | WAITED | BY_CLIENT)
 #define CONNECT_SILENT (CONNECT(PENDING) | CONNECT(TIMED_OUT))
 #define BODY_PHASES    (PHASE(BODY) | PHASE(BDAT))
+/* Ends by which somebody lost patience with a body that ran. */
+#define IMPATIENT (END(REPLY) | END(CLIENT_FIN) | END(CLIENT_RESET) | END(WITNESS))
 #define TURN_PHASES                                                                                          \
     (PHASE(HELO) | PHASE(STARTTLS) | PHASE(AUTH) | PHASE(MAIL) | PHASE(RCPT) | PHASE(DATA) | PHASE(RSET) |   \
      PHASE(QUIT) | PHASE(COMMAND) | PHASE(IDLE) | PHASE(OPAQUE))
@@ -207,11 +213,15 @@ static const struct rule rules[] = {
     {.name = "probe-only-at-once", .ends = BY_CLIENT, .all = FACT_NO_CLIENT_OCTETS | FACT_NO_SERVER_OCTETS,
      .none = FACT_STALLED,
      .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    {.name = "probe-only-before-tls", .ends = BY_CLIENT, .phases = PHASE(TLS),
+     .all = FACT_NO_CLIENT_OCTETS | FACT_NO_SERVER_OCTETS | FACT_OWED_CLIENT, .none = FACT_RESET_FOREIGN,
+     .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     {.name = "left-without-quit", .ends = BY_CLIENT, .all = FACT_OWED_CLIENT | FACT_GREETED,
      .none = FACT_MAIL_OPEN | FACT_LINE_OPEN | FACT_TLS | FACT_OTHER_UNDELIVERED | FACT_UNDELIVERED | FACT_NOT_SMTP |
      FACT_RESET_FOREIGN,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
-    {.name = "left-inside-tls", .ends = BY_CLIENT, .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL),
+    {.name = "left-inside-tls", .ends = BY_CLIENT,
+     .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL) | PHASE(HELO),
      .all = FACT_TLS, .none = FACT_OWED_SERVER | FACT_UNDELIVERED | FACT_RESET_FOREIGN,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     {.name = "answered-inside-tls", .ends = BY_SERVER, .all = FACT_TLS_INFERRED | FACT_TLS_QUIT_LIKELY,
@@ -243,6 +253,35 @@ static const struct rule rules[] = {
     {.name = "reset-injected", .ends = END(SERVER_RESET) | END(CLIENT_RESET), .all = FACT_RESET_FOREIGN,
      .cause = CAUSE_RESET_INJECTED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
      .limit_by = LIMIT_BY_MIDDLEBOX},
+
+    {.name = "client-end-gone", .ends = END(CLIENT_RESET), .all = FACT_RESET_ANSWERS, .none = FACT_UNDELIVERED,
+     .cause = CAUSE_RESET_INJECTED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(MIDDLEBOX) | ALSO(CLIENT),
+     .sureness = SURE_LIKELY},
+
+    /* --- the body ran all the time, too slowly for somebody's patience: what held it up? ------------------------- */
+    {.name = "slow-unscaled", .ends = IMPATIENT, .all = FACT_FLOWING, .boxes = BOX(UNSCALED) | BOX(TRACKED),
+     .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "slow-sequence", .ends = IMPATIENT, .all = FACT_FLOWING, .boxes = BOX(SEQUENCE),
+     .cause = CAUSE_SEQUENCE_REWRITTEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "slow-server-loss", .ends = IMPATIENT, .all = FACT_FLOWING, .bottlenecks = SLOW(SERVER_LOSS),
+     .cause = CAUSE_LOSS, .fault = BLAME_SERVER_NETWORK, .sureness = SURE_LIKELY},
+    {.name = "slow-client-loss", .ends = IMPATIENT, .all = FACT_FLOWING, .bottlenecks = SLOW(CLIENT_LOSS),
+     .cause = CAUSE_LOSS, .fault = BLAME_CLIENT_NETWORK, .sureness = SURE_LIKELY},
+    {.name = "slow-server-path", .ends = IMPATIENT, .all = FACT_FLOWING, .bottlenecks = SLOW(SERVER_PATH),
+     .cause = CAUSE_BANDWIDTH, .fault = BLAME_SERVER_NETWORK, .sureness = SURE_LIKELY},
+    {.name = "slow-client-path", .ends = END(REPLY) | END(WITNESS), .all = FACT_FLOWING, .bottlenecks = SLOW(CLIENT_PATH),
+     .cause = CAUSE_BANDWIDTH, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(CLIENT), .sureness = SURE_LIKELY},
+    {.name = "slow-server", .ends = IMPATIENT, .all = FACT_FLOWING, .bottlenecks = SLOW(SERVER),
+     .cause = CAUSE_NOT_READING, .fault = BLAME_SERVER, .sureness = SURE_LIKELY},
+    {.name = "slow-client", .ends = END(REPLY) | END(WITNESS), .phases = BODY_PHASES, .all = FACT_FLOWING,
+     .bottlenecks = SLOW(CLIENT),
+     .cause = CAUSE_SLOW_SENDER, .fault = BLAME_CLIENT, .sureness = SURE_LIKELY},
+    {.name = "slow-somewhere", .ends = END(REPLY), .phases = BODY_PHASES, .classes = CLASS(TIMEOUT),
+     .all = FACT_FLOWING | FACT_OWED_CLIENT,
+     .cause = CAUSE_SLOW_SENDER, .fault = BLAME_CLIENT, .also = ALSO(CLIENT_NETWORK) | ALSO(SERVER_NETWORK),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
 
     /* --- the side that owed ended it itself --------------------------------------------------------------------- */
     {.name = "silent-close-greeting", .ends = END(SERVER_FIN), .phases = PHASE(GREETING),
@@ -295,8 +334,17 @@ static const struct rule rules[] = {
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
 
     /* --- what TCP proves about the leg of the side that owed, whoever ended it ----------------------------------- */
-    {.name = "path-mtu", .all = FACT_UNDELIVERED | FACT_ONLY_BIG_LOST,
+    {.name = "undelivered-unscaled", .all = FACT_UNDELIVERED, .boxes = BOX(TRACKED),
+     .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "undelivered-sequence", .all = FACT_UNDELIVERED, .boxes = BOX(SEQUENCE),
+     .cause = CAUSE_SEQUENCE_REWRITTEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "path-mtu", .all = FACT_UNDELIVERED | FACT_ONLY_BIG_LOST | FACT_HEARD,
      .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
+    /* Nothing at all comes back: it may have died just when the first full segment was due. */
+    {.name = "path-mtu-unheard", .all = FACT_UNDELIVERED | FACT_ONLY_BIG_LOST,
+     .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_LIKELY},
     {.name = "unreachable", .all = FACT_UNREACHABLE, .any = FACT_UNDELIVERED | FACT_PROBE_UNANSWERED,
      .cause = CAUSE_UNREACHABLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
     {.name = "fresh-ones-fail-too", .all = FACT_UNDELIVERED | FACT_AFTER_LONG_IDLE,
@@ -316,7 +364,7 @@ static const struct rule rules[] = {
      .sureness = SURE_LIKELY},
     {.name = "undelivered", .all = FACT_UNDELIVERED,
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_CERTAIN},
-    {.name = "window-tiny", .all = FACT_WINDOW_TINY | FACT_STALLED,
+    {.name = "window-tiny", .all = FACT_STALLED, .boxes = BOX(UNSCALED),
      .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT), .sureness = SURE_LIKELY},
     {.name = "not-reading", .all = FACT_WINDOW_ZERO | FACT_STALLED,
      .cause = CAUSE_NOT_READING, .fault = BLAME_SUSPECT, .sureness = SURE_CERTAIN},
@@ -338,6 +386,14 @@ static const struct rule rules[] = {
      .cause = CAUSE_WITNESS_STOPPED, .fault = BLAME_WITNESS, .sureness = SURE_CERTAIN},
     {.name = "not-judged-yet", .ends = END(CAPTURE), .none = FACT_PAST_RFC,
      .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
+    {.name = "tarpit", .ends = BY_CLIENT | END(NONE) | END(WITNESS),
+     .all = FACT_OWED_SERVER | FACT_STALLED | FACT_TARPIT | FACT_ERRORS_BEFORE, .none = FACT_PAST_RFC,
+     .cause = CAUSE_TARPIT, .fault = BLAME_POLICY, .also = ALSO(CLIENT), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_SERVER},
+    {.name = "slow-replies", .ends = BY_CLIENT | END(NONE) | END(WITNESS),
+     .all = FACT_OWED_SERVER | FACT_STALLED | FACT_TARPIT, .none = FACT_PAST_RFC,
+     .cause = CAUSE_TARPIT, .fault = BLAME_SERVER, .also = ALSO(CLIENT) | ALSO(SERVER_NETWORK), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_SERVER},
     {.name = "early-close-by-reset", .ends = END(SERVER_RESET), .all = FACT_OWED_CLIENT,
      .none = FACT_PAST_RFC | FACT_RESET_FITS,
      .cause = CAUSE_EARLY_CLOSE, .fault = BLAME_SERVER, .also = ALSO(CLIENT) | ALSO(MIDDLEBOX),
@@ -409,6 +465,7 @@ static bool rule_fits(const struct rule *rule, const struct facts *facts)
 {
     return set_admits(rule->ends, facts->end) && set_admits(rule->phases, facts->phase) &&
            set_admits(rule->classes, facts->reply_class) && set_admits(rule->connects, facts->connect) &&
+           set_admits(rule->bottlenecks, facts->bottleneck) && set_admits(rule->boxes, facts->box) &&
            (facts->bits & rule->all) == rule->all && (rule->any == 0 || (facts->bits & rule->any) != 0) &&
            (facts->bits & rule->none) == 0 && (facts->near & rule->near) == rule->near &&
            (facts->near & rule->near_none) == 0;
@@ -465,6 +522,21 @@ static uint32_t also_resolve(uint32_t also, const struct facts *facts)
     return faults;
 }
 
+static enum where where_is_box(const struct rule *rule, const struct facts *facts)
+{
+    bool by_end = rule->boxes == 0; /* else it shows on the suspect's leg, whoever ended it */
+    if (rule->cause == CAUSE_VERBS_REWRITTEN || (by_end && facts->end == SESSION_END_CLIENT_RESET)) {
+        return WHERE_CLIENT_LEG;
+    }
+    if (by_end && (facts->end == SESSION_END_SERVER_RESET || facts->end == SESSION_END_CONNECT_FAILED ||
+                   rule->cause == CAUSE_CAPABILITIES_MASKED)) {
+        return WHERE_SERVER_LEG;
+    }
+    return facts->suspect == SIDE_CLIENT   ? WHERE_CLIENT_LEG
+           : facts->suspect == SIDE_SERVER ? WHERE_SERVER_LEG
+                                           : WHERE_UNKNOWN;
+}
+
 static enum where where_of(const struct rule *rule, const struct facts *facts, enum fault fault)
 {
     switch (fault) {
@@ -479,19 +551,7 @@ static enum where where_of(const struct rule *rule, const struct facts *facts, e
     case FAULT_POLICY:
         return rule->limit_by == LIMIT_BY_WITNESS ? WHERE_HERE : WHERE_SERVER_LEG;
     case FAULT_MIDDLEBOX:
-        if (rule->cause == CAUSE_VERBS_REWRITTEN) {
-            return WHERE_CLIENT_LEG;
-        }
-        if (facts->end == SESSION_END_CLIENT_RESET) {
-            return WHERE_CLIENT_LEG;
-        }
-        if (facts->end == SESSION_END_SERVER_RESET || facts->end == SESSION_END_CONNECT_FAILED ||
-            rule->cause == CAUSE_CAPABILITIES_MASKED) {
-            return WHERE_SERVER_LEG;
-        }
-        return facts->suspect == SIDE_CLIENT   ? WHERE_CLIENT_LEG
-               : facts->suspect == SIDE_SERVER ? WHERE_SERVER_LEG
-                                               : WHERE_UNKNOWN;
+        return where_is_box(rule, facts);
     case FAULT_NONE:
     case FAULT_UNKNOWN:
     case FAULT_COUNT:
@@ -557,6 +617,16 @@ static void cap_inferred(const struct facts *facts, struct verdict *verdict)
 {
     bool application = (verdict->fault == FAULT_CLIENT || verdict->fault == FAULT_SERVER) &&
                        verdict->cause != CAUSE_NOT_READING && verdict->cause != CAUSE_TLS_ALERT;
+    if ((facts->bits & FACT_TLS_INFERRED) && verdict->cause == CAUSE_IDLE_REAPED) {
+        verdict->notes |= NOTE_INFERRED;
+        verdict->confidence = CONFIDENCE_POSSIBLE; /* the next mail may have been begun */
+    }
+    if ((facts->bits & FACT_TLS_INFERRED) && verdict->cause == CAUSE_END_OF_DATA_STALL &&
+        !(facts->bits &
+          FACT_TLS_QUIT_SIZED)) { /* no record as short as the final dot: the end may be missing */
+        verdict->also |= 1u << FAULT_CLIENT;
+        verdict->confidence = CONFIDENCE_POSSIBLE;
+    }
     if ((facts->bits & FACT_TLS_INFERRED) && application) {
         verdict->notes |= NOTE_INFERRED;
         if (verdict->confidence == CONFIDENCE_CERTAIN) {
@@ -586,7 +656,7 @@ static enum confidence confidence_of(const struct rule *rule, const struct facts
         }
         /* Everything we sent is acknowledged, but what the suspect said may have been lost on its way to us. */
         verdict->also |= 1u << blame_resolve(BLAME_SUSPECT_NETWORK, facts->suspect);
-        verdict->notes |= (facts->bits & FACT_PROBE_ANSWERED) ? 0u : (uint32_t)NOTE_UNPROBED;
+        verdict->notes |= (facts->bits & FACT_PROBE_ANSWERED) ? 0 : NOTE_UNPROBED;
         return CONFIDENCE_LIKELY;
     }
     return CONFIDENCE_POSSIBLE;
@@ -600,6 +670,10 @@ static void limit_fill(const struct rule *rule, const struct facts *facts, struc
     if (facts->end == SESSION_END_WITNESS || facts->end == SESSION_END_REFUSED) {
         verdict->limit_by = LIMIT_BY_WITNESS;
         verdict->limit_us = facts->limit_us;
+        return;
+    }
+    if (verdict->cause == CAUSE_TARPIT) {
+        verdict->limit_us = facts->end == SESSION_END_NONE ? 0 : facts->waited_us;
         return;
     }
     bool server_tired = facts->end == SESSION_END_REPLY && (facts->bits & FACT_SERVER_TIRED) != 0;
@@ -637,17 +711,17 @@ static void cap_guessed(const struct facts *facts, struct verdict *verdict)
 }
 
 /* What the neighbours showed, where it counts. */
-static uint32_t near_notes(const struct facts *facts, enum cause cause)
+static uint64_t near_notes(const struct facts *facts, enum cause cause)
 {
     static const struct {
         enum near near;
-        uint32_t note;
+        uint64_t note;
     } map[] = {
         {NEAR_OTHERS_CONNECT, NOTE_OTHERS_GET_IN}, {NEAR_OTHERS_FAIL, NOTE_OTHERS_FAIL_TOO},
         {NEAR_PAIR_LIVES, NOTE_OLDER_ONES_LIVE},   {NEAR_FRESH_WORKS, NOTE_FRESH_ONE_WORKS},
         {NEAR_FRESH_FAILS, NOTE_FRESH_ONE_FAILS},  {NEAR_UNEXPLAINED, NOTE_UNEXPLAINED_LIMIT},
     };
-    uint32_t notes = 0;
+    uint64_t notes = 0;
     bool counts = cause == CAUSE_CONNECT_UNANSWERED || cause == CAUSE_SOURCE_FILTERED ||
                   cause == CAUSE_STATE_EXPIRED || cause == CAUSE_LEG_UNANSWERED ||
                   cause == CAUSE_PER_SOURCE_LIMIT;
@@ -655,6 +729,29 @@ static uint32_t near_notes(const struct facts *facts, enum cause cause)
         notes |= (facts->near & map[i].near) ? map[i].note : 0;
     }
     return notes;
+}
+
+/* A limit on the whole session hits whoever is served slowly: what held the body up had its part. */
+static void add_contributor(const struct facts *facts, struct verdict *verdict)
+{
+    static const enum fault parties[BOTTLENECK_COUNT] = {
+        [BOTTLENECK_UNKNOWN] = FAULT_NONE,
+        [BOTTLENECK_CLIENT] = FAULT_CLIENT,
+        [BOTTLENECK_SERVER] = FAULT_SERVER,
+        [BOTTLENECK_CLIENT_LOSS] = FAULT_CLIENT_NETWORK,
+        [BOTTLENECK_SERVER_LOSS] = FAULT_SERVER_NETWORK,
+        [BOTTLENECK_CLIENT_PATH] = FAULT_CLIENT_NETWORK,
+        [BOTTLENECK_SERVER_PATH] = FAULT_SERVER_NETWORK,
+    };
+    if (verdict->cause == CAUSE_SESSION_TIME_LIMIT && (facts->bits & FACT_FLOWING) &&
+        facts->bottleneck != BOTTLENECK_UNKNOWN) {
+        verdict->also |= 1u << parties[facts->bottleneck];
+    }
+    bool client_left = facts->end == SESSION_END_CLIENT_FIN || facts->end == SESSION_END_CLIENT_RESET;
+    if (client_left && (facts->bits & FACT_FLOWING) &&
+        (verdict->cause == CAUSE_LOSS || verdict->cause == CAUSE_BANDWIDTH)) {
+        verdict->also |= 1u << FAULT_CLIENT; /* it left; for that reason or for one of its own */
+    }
 }
 
 void attribution_judge(const struct facts *facts, struct verdict *verdict)
@@ -669,6 +766,7 @@ void attribution_judge(const struct facts *facts, struct verdict *verdict)
         verdict->cause = rule->cause == CAUSE_CAPTURE_GAP ? CAUSE_CAPTURE_GAP : CAUSE_UNDETERMINED;
         verdict->confidence = CONFIDENCE_POSSIBLE;
     }
+    add_contributor(facts, verdict);
     cap_inferred(facts, verdict);
     cap_guessed(facts, verdict);
     verdict->where = where_of(rule, facts, verdict->fault);

@@ -45,6 +45,12 @@ enum leg_flag {
     LEG_GAP = 1u << 13,            /* the observer lost packets here */
     LEG_ONE_WAY = 1u << 14,        /* only one direction was ever seen */
     LEG_SYN_ACK_REPEATED = 1u << 15,
+    LEG_HEARD = 1u << 16, /* while our octets stayed unacknowledged that side was heard all the same */
+    LEG_RESET_ANSWERS =
+        1u << 17,             /* its RST answers what was sent to it: its end of the connection was gone */
+    LEG_RESET_OWN = 1u << 18, /* its RST is of its own accord */
+    LEG_WINDOW_TRACKED = 1u << 19, /* every loss begins where its window would end without scaling */
+    LEG_SACK_FOREIGN = 1u << 20,   /* its SACK blocks are about octets that nobody sent */
 };
 
 struct leg_evidence {
@@ -53,14 +59,17 @@ struct leg_evidence {
     enum connect_result connect;
     uint32_t rtt_us; /* smoothed, 0 = unknown */
     uint32_t rtt_least_us;
-    uint32_t retrans_count;       /* segments of ours repeated on this leg */
-    uint32_t unacked_octets;      /* ours, sent and not acknowledged */
-    uint32_t unsent_octets;       /* ours, accepted by our kernel and not sent yet */
-    uint64_t unacked_since_us;    /* monotonic; 0 = all acknowledged */
-    uint32_t revealed_octets;     /* PROBE_REVEALED: how many of its octets never reached us */
-    uint32_t window_octets;       /* its last advertised window */
-    uint32_t busy_ms;             /* tcpi_busy_time: we had octets to send */
-    uint32_t window_limited_ms;   /* tcpi_rwnd_limited: its window stopped us */
+    uint32_t retrans_count;    /* segments of ours repeated on this leg */
+    uint32_t unacked_octets;   /* ours, sent and not acknowledged */
+    uint32_t unsent_octets;    /* ours, accepted by our kernel and not sent yet */
+    uint64_t unacked_since_us; /* monotonic; 0 = all acknowledged */
+    uint32_t revealed_octets;  /* PROBE_REVEALED: how many of its octets never reached us */
+    uint32_t window_octets;    /* its last advertised window */
+    uint32_t busy_ms;          /* tcpi_busy_time: we had octets to send */
+    uint32_t sent_segments;    /* ours, with octets */
+    uint32_t came_segments;    /* its, with octets */
+    uint32_t late_segments;    /* its, lost before they reached us and repeated (by TCP_INFO: out of order) */
+    uint32_t window_limited_ms;   /* its window stopped us: tcpi_rwnd_limited, or closed as seen in packets */
     uint32_t buffer_limited_ms;   /* tcpi_sndbuf_limited: our own buffer stopped us */
     uint16_t segment_octets;      /* send MSS */
     uint8_t icmp_type, icmp_code; /* of the last ICMP error, when icmp_seen */
@@ -69,6 +78,24 @@ struct leg_evidence {
     uint8_t reset_ttl; /* of its RST, 0 = unknown */
     uint8_t probes_unanswered;
 };
+
+/* What kept the client's octets from coming faster to the server (T-RAT, Zhang et al., "On the characteristics and
+ * origins of internet flow rates", 2002). Not known is an answer. */
+enum bottleneck {
+    BOTTLENECK_UNKNOWN = 0,
+    BOTTLENECK_CLIENT,      /* its application: small segments, nothing lost, the server takes them at once */
+    BOTTLENECK_SERVER,      /* its window */
+    BOTTLENECK_CLIENT_LOSS, /* segments are lost on the client leg */
+    BOTTLENECK_SERVER_LOSS,
+    BOTTLENECK_CLIENT_PATH, /* full segments come slowly: the client leg's bandwidth, or a client that paces them */
+    BOTTLENECK_SERVER_PATH, /* the server leg's bandwidth: the round trip grew under load */
+    BOTTLENECK_COUNT,
+};
+
+/* `octets`: sent by the client in `us` of sending. */
+enum bottleneck bottleneck_find(const struct leg_evidence *client_leg, const struct leg_evidence *server_leg,
+                                uint64_t octets, uint64_t us);
+const char *bottleneck_name(enum bottleneck bottleneck); /* "client" "server-leg-loss" ..., "" for unknown */
 
 const char *probe_result_name(enum probe_result probe); /* "none" "sent" "answered" "unanswered" "revealed" */
 const char *connect_result_name(enum connect_result connect); /* "refused", "timed-out", ... */

@@ -8,7 +8,7 @@
 
 #include "core/base/attributes.h"
 
-/* Placeholders: {suspect} {other} {leg} {waited} {turn} {proof} {limit} {code} {count} {alert}. */
+/* Placeholders: {closed} {share} {suspect} {other} {leg} {waited} {turn} {proof} {limit} {code} {count} {alert}. */
 static const char *const templates[] = {
     [CAUSE_CLEAN] = "the session ended as it should",
     [CAUSE_PROBE_ONLY] = "the client connected, said nothing and left: a health check or port scan",
@@ -22,7 +22,8 @@ static const char *const templates[] = {
         "the client began a command and never ended the line, silent {waited}{proof}{limit}",
     [CAUSE_DATA_START_STALL] = "client silent {waited} after 354{proof}{limit}",
     [CAUSE_BODY_STALL] = "the client stopped in the middle of the message, silent {waited}{proof}{limit}",
-    [CAUSE_SLOW_SENDER] = "the message came slower than the server's time for it allows, without a pause",
+    [CAUSE_SLOW_SENDER] =
+        "the message came slower than the server's time for it allows, without a pause{share}",
     [CAUSE_UNTERMINATED_BODY] =
         "the client ended the message with a dot that no server takes for the end (CRLF.CRLF "
         "is required), then waited {waited}{proof}{limit}",
@@ -41,7 +42,7 @@ static const char *const templates[] = {
     [CAUSE_UNTERMINATED_REPLY] =
         "the server sent a reply without its line end and both sides waited {waited}{proof}{limit}",
     [CAUSE_NOT_READING] =
-        "the {suspect}'s receive window stayed closed for {waited}: its application does not read{limit}",
+        "the {suspect}'s receive window stayed closed for {closed}: its application does not read{limit}",
     [CAUSE_END_OF_DATA_STALL] =
         "the server had the whole message and did not answer for {waited}{proof}{limit}",
     [CAUSE_OVERLOAD] = "the server refused for load, whoever asks (reply {code})",
@@ -64,8 +65,8 @@ static const char *const templates[] = {
         "lost on the {leg}{limit}",
     [CAUSE_PATH_MTU_BLACK_HOLE] =
         "small segments pass and full-size ones are lost on the {leg}: a path MTU black hole{limit}",
-    [CAUSE_LOSS] = "segments are lost on the {leg}",
-    [CAUSE_BANDWIDTH] = "the {leg} is too slow for this message",
+    [CAUSE_LOSS] = "segments are lost on the {leg}, and the message came too slowly for it{share}",
+    [CAUSE_BANDWIDTH] = "the {leg} carried the message too slowly{share}",
     [CAUSE_RESET_INJECTED] =
         "the reset does not come from the {ender}'s host: its TTL does not fit that host's packets",
     [CAUSE_CONNECT_REJECTED] = "a box in front of the server rejected the connection{doubt}",
@@ -77,7 +78,8 @@ static const char *const templates[] = {
         "capabilities in the server's EHLO reply reached us overwritten with X, and the client "
         "left without sending mail",
     [CAUSE_LONG_LINE_KILLED] = "the session was reset right after a command longer than 512 octets",
-    [CAUSE_WINDOW_SCALE_BROKEN] = "window scaling was stripped on the {leg}: the window never grows{limit}",
+    [CAUSE_WINDOW_SCALE_BROKEN] = "a box on the {leg} breaks window scaling: what goes beyond the unscaled "
+                                  "window does not get through{limit}",
     [CAUSE_SEQUENCE_REWRITTEN] = "a box on the {leg} rewrites sequence numbers but not SACK",
     [CAUSE_STATE_EXPIRED] =
         "after a long silence nothing gets through on the {leg} any more{others}: a stateful box forgot the "
@@ -90,7 +92,7 @@ static const char *const templates[] = {
     [CAUSE_PER_SOURCE_RATE] = "the server refused: this source is too fast for it (reply {code})",
     [CAUSE_REPUTATION] = "the server refused this source for its reputation (reply {code})",
     [CAUSE_GREYLISTING] = "the server greylisted this mail (reply {code}): a retry is expected and normal",
-    [CAUSE_TARPIT] = "the server slows its replies down on purpose",
+    [CAUSE_TARPIT] = "the server's replies came later and later, this one not within {waited}{errors}",
     [CAUSE_SIZE_LIMIT] = "the server refused the message for its size (reply {code})",
     [CAUSE_SESSION_TIME_LIMIT] = "the server ended the session after {age} in all, as its own limit says",
     [CAUSE_REJECTED] = "the server rejected the mail (reply {code})",
@@ -313,10 +315,47 @@ static const char *ender_of(const struct facts *facts)
     return "other side";
 }
 
+/* The numbers behind a verdict on a slow body. */
+static void add_share(struct sentence *sentence, const struct facts *facts)
+{
+    const struct leg_evidence *leg = facts->server_leg;
+    const struct leg_evidence *client_leg = facts->client_leg;
+    if (leg == NULL || client_leg == NULL) {
+        return;
+    }
+    switch (facts->bottleneck) {
+    case BOTTLENECK_SERVER_LOSS:
+        sentence_add(sentence, ": %u of %u segments had to be repeated", leg->retrans_count,
+                     leg->sent_segments);
+        break;
+    case BOTTLENECK_CLIENT_LOSS:
+        sentence_add(sentence, ": %u of %u segments came late", client_leg->late_segments,
+                     client_leg->came_segments);
+        break;
+    case BOTTLENECK_SERVER_PATH:
+        sentence_add(sentence, ": its round trip of %u ms grew to %u ms", leg->rtt_least_us / 1000,
+                     leg->rtt_us / 1000);
+        break;
+    case BOTTLENECK_CLIENT:
+        sentence_add(sentence, ": small segments, nothing lost, and the server took them at once");
+        break;
+    case BOTTLENECK_CLIENT_PATH:
+        sentence_add(sentence, ": full segments came slowly, and the server took them at once");
+        break;
+    case BOTTLENECK_UNKNOWN:
+    case BOTTLENECK_SERVER:
+    case BOTTLENECK_COUNT:
+        break;
+    }
+}
+
 static void add_placeholder(struct sentence *sentence, const char *name, size_t length,
                             const struct facts *facts, const struct verdict *verdict)
 {
     static const char *const legs[] = {"leg", "client leg", "server leg"};
+    unsigned leg = verdict->where == WHERE_CLIENT_LEG   ? SIDE_CLIENT
+                   : verdict->where == WHERE_SERVER_LEG ? SIDE_SERVER
+                                                        : facts->suspect;
     char word[12] = "";
     if (length < sizeof word) {
         memcpy(word, name, length);
@@ -328,7 +367,14 @@ static void add_placeholder(struct sentence *sentence, const char *name, size_t 
     } else if (strcmp(word, "ender") == 0) {
         sentence_add(sentence, "%s", ender_of(facts));
     } else if (strcmp(word, "leg") == 0) {
-        sentence_add(sentence, "%s", legs[facts->suspect]);
+        sentence_add(sentence, "%s", legs[leg]);
+    } else if (strcmp(word, "closed") == 0) {
+        add_duration(sentence, facts->closed_us != 0 ? facts->closed_us : facts->waited_us);
+    } else if (strcmp(word, "share") == 0) {
+        add_share(sentence, facts);
+    } else if (strcmp(word, "errors") == 0) {
+        sentence_add(sentence, "%s",
+                     verdict->fault == FAULT_POLICY ? ": it slows a client down that made errors" : "");
     } else if (strcmp(word, "waited") == 0) {
         add_duration(sentence, facts->waited_us);
     } else if (strcmp(word, "age") == 0) {
@@ -357,9 +403,13 @@ void explain_verdict(const struct facts *facts, struct verdict *verdict)
 {
     struct sentence sentence = {.text = verdict->explain, .room = sizeof verdict->explain};
     bool undecided = verdict->cause == CAUSE_OVERLOAD && (verdict->also & 1u << FAULT_POLICY) != 0;
+    bool end_gone = verdict->cause == CAUSE_RESET_INJECTED && verdict->fault == FAULT_CLIENT_NETWORK;
     const char *rest =
-        undecided ? "the server refused (reply {code}), for its load or for this source: it does not say"
-                  : templates[verdict->cause];
+        end_gone ? "the client answered with a reset, as a host does whose connection is gone, and no end of "
+                   "it had "
+                   "passed here: a reset was forged towards it, or its own end was lost on the client leg"
+        : undecided ? "the server refused (reply {code}), for its load or for this source: it does not say"
+                    : templates[verdict->cause];
     verdict->explain[0] = '\0';
     while (*rest != '\0') {
         size_t plain = strcspn(rest, "{");

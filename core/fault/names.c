@@ -139,7 +139,7 @@ static const char *const action_names[] = {
 _Static_assert(TABLE_COUNT(action_names) == ACTION_COUNT, "one name per action");
 
 /* Notes are bits; the table is indexed by the bit's number. */
-#define BIT(note) __builtin_ctz(note)
+#define BIT(note) __builtin_ctzll(note)
 
 static const char *const note_names[] = {
     [BIT(NOTE_SERVER_LIMIT_BELOW_RFC)] = "server-limit-below-rfc",
@@ -173,6 +173,10 @@ static const char *const note_names[] = {
     [BIT(NOTE_OLDER_ONES_LIVE)] = "older-ones-live",
     [BIT(NOTE_FRESH_ONE_WORKS)] = "fresh-one-works",
     [BIT(NOTE_FRESH_ONE_FAILS)] = "fresh-one-fails",
+    [BIT(NOTE_TARPIT)] = "late-replies",
+    [BIT(NOTE_VERBS_MASKED)] = "verbs-masked",
+    [BIT(NOTE_TCP_BOX_CLIENT_LEG)] = "tcp-rewritten-client-leg",
+    [BIT(NOTE_TCP_BOX_SERVER_LEG)] = "tcp-rewritten-server-leg",
 };
 _Static_assert(TABLE_COUNT(note_names) == NOTE_COUNT, "one name per note");
 

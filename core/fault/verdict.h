@@ -137,40 +137,43 @@ enum action {
 };
 
 /* Remarks that accuse nobody. A set; printed joined by commas in this order. */
-enum note {
-    NOTE_SERVER_LIMIT_BELOW_RFC = 1u << 0, /* the server waited less than RFC 5321 4.5.3.2 asks */
-    NOTE_CLIENT_LIMIT_BELOW_RFC = 1u << 1,
-    NOTE_SLOW_GREETING = 1u << 2,
-    NOTE_SLOW_REPLY = 1u << 3, /* lawful but past the stall notice */
-    NOTE_RESYNCED = 1u << 4,
-    NOTE_BANNER_MASKED = 1u << 5,
-    NOTE_CAPABILITIES_MASKED = 1u << 6,
-    NOTE_BARE_LF = 1u << 7,
-    NOTE_RESET_AFTER_QUIT = 1u << 8,
-    NOTE_NO_QUIT = 1u << 9,
-    NOTE_QUIT_UNANSWERED = 1u << 10,
-    NOTE_INFERRED = 1u << 11, /* phases inferred through TLS */
-    NOTE_MIDSTREAM = 1u << 12,
-    NOTE_OTHER_PORT = 1u << 13,       /* the client's port could not be kept */
-    NOTE_DATA_BEFORE_354 = 1u << 14,  /* body sent before the 354, tolerated by the server */
-    NOTE_CLIENT_SAW_RESET = 1u << 15, /* the reply was said but the client may only have seen a reset */
-    NOTE_HELD = 1u << 16,             /* we held the connection until a slot was free */
-    NOTE_EARLY_PIPELINING = 1u << 17, /* PIPECONNECT: early talk by agreement */
-    NOTE_NOT_SMTP = 1u << 18,
-    NOTE_LOSS_CLIENT_LEG = 1u << 19, /* loss that stopped nothing */
-    NOTE_LOSS_SERVER_LEG = 1u << 20,
-    NOTE_LIMIT_WOULD_ACT = 1u << 21,       /* one of our report-only limits was passed */
-    NOTE_UNEXPLAINED_LIMIT = 1u << 22,     /* what crossed here does not explain the server's refusal */
-    NOTE_DRAINED = 1u << 23,               /* the witness was stopping */
-    NOTE_MAIL_ACCEPTED_EARLIER = 1u << 24, /* the fault came after at least one accepted mail */
-    NOTE_UNPROBED = 1u << 25,              /* silence could not be probed */
-    NOTE_OTHERS_GET_IN = 1u << 26,         /* another source reached the server meanwhile */
-    NOTE_OTHERS_FAIL_TOO = 1u << 27,       /* another source's SYNs stayed unanswered too */
-    NOTE_OLDER_ONES_LIVE = 1u << 28,       /* the server speaks on an older connection of this source */
-    NOTE_FRESH_ONE_WORKS = 1u << 29,       /* a connection begun later gets through */
-    NOTE_FRESH_ONE_FAILS = 1u << 30,       /* ... does not either */
-    NOTE_COUNT = 31,
-};
+#define NOTE(bit)                   (UINT64_C(1) << (bit))
+#define NOTE_SERVER_LIMIT_BELOW_RFC NOTE(0) /* the server waited less than RFC 5321 4.5.3.2 asks */
+#define NOTE_CLIENT_LIMIT_BELOW_RFC NOTE(1)
+#define NOTE_SLOW_GREETING          NOTE(2)
+#define NOTE_SLOW_REPLY             NOTE(3) /* lawful but past the stall notice */
+#define NOTE_RESYNCED               NOTE(4)
+#define NOTE_BANNER_MASKED          NOTE(5)
+#define NOTE_CAPABILITIES_MASKED    NOTE(6)
+#define NOTE_BARE_LF                NOTE(7)
+#define NOTE_RESET_AFTER_QUIT       NOTE(8)
+#define NOTE_NO_QUIT                NOTE(9)
+#define NOTE_QUIT_UNANSWERED        NOTE(10)
+#define NOTE_INFERRED               NOTE(11) /* phases inferred through TLS */
+#define NOTE_MIDSTREAM              NOTE(12)
+#define NOTE_OTHER_PORT             NOTE(13) /* the client's port could not be kept */
+#define NOTE_DATA_BEFORE_354        NOTE(14) /* body sent before the 354, tolerated by the server */
+#define NOTE_CLIENT_SAW_RESET       NOTE(15) /* the reply was said but the client may only have seen a reset */
+#define NOTE_HELD                   NOTE(16) /* we held the connection until a slot was free */
+#define NOTE_EARLY_PIPELINING       NOTE(17) /* PIPECONNECT: early talk by agreement */
+#define NOTE_NOT_SMTP               NOTE(18)
+#define NOTE_LOSS_CLIENT_LEG        NOTE(19) /* loss that stopped nothing */
+#define NOTE_LOSS_SERVER_LEG        NOTE(20)
+#define NOTE_LIMIT_WOULD_ACT        NOTE(21) /* one of our report-only limits was passed */
+#define NOTE_UNEXPLAINED_LIMIT      NOTE(22) /* what crossed here does not explain the server's refusal */
+#define NOTE_DRAINED                NOTE(23) /* the witness was stopping */
+#define NOTE_MAIL_ACCEPTED_EARLIER  NOTE(24) /* the fault came after at least one accepted mail */
+#define NOTE_UNPROBED               NOTE(25) /* silence could not be probed */
+#define NOTE_OTHERS_GET_IN          NOTE(26) /* another source reached the server meanwhile */
+#define NOTE_OTHERS_FAIL_TOO        NOTE(27) /* another source's SYNs stayed unanswered too */
+#define NOTE_OLDER_ONES_LIVE        NOTE(28) /* the server speaks on an older connection of this source */
+#define NOTE_FRESH_ONE_WORKS        NOTE(29) /* a connection begun later gets through */
+#define NOTE_FRESH_ONE_FAILS        NOTE(30) /* ... does not either */
+#define NOTE_TARPIT                 NOTE(31) /* replies came later and later */
+#define NOTE_VERBS_MASKED           NOTE(32) /* a verb turned to X's reached us */
+#define NOTE_TCP_BOX_CLIENT_LEG     NOTE(33) /* a box there breaks window scaling or SACK */
+#define NOTE_TCP_BOX_SERVER_LEG     NOTE(34)
+#define NOTE_COUNT                  35u
 
 struct verdict {
     enum fault fault;
@@ -183,7 +186,7 @@ struct verdict {
     enum ended_by ended_by;
     enum limit_by limit_by;
     enum action action;
-    uint32_t notes;     /* enum note */
+    uint64_t notes;     /* of NOTE_... */
     uint64_t waited_us; /* silence that decided, 0 = none */
     uint64_t limit_us;  /* the limit that ended it, as observed or configured, 0 = none */
     char explain[320];  /* one sentence, plain ASCII */

@@ -35,7 +35,7 @@ static void json_put_set(struct record_writer *writer, const struct record_value
     bool first = true;
     record_put_octet(writer, '[');
     for (unsigned bit = 0; bit < value->bit_count; bit++) {
-        if (value->set & (UINT32_C(1) << bit)) {
+        if (value->set & (UINT64_C(1) << bit)) {
             record_put_word(writer, first ? "" : ",");
             json_put_word(writer, value->word_of_bit(bit));
             first = false;

@@ -58,7 +58,7 @@ static void logfmt_put_set(struct record_writer *writer, const struct record_val
 {
     bool first = true;
     for (unsigned bit = 0; bit < value->bit_count; bit++) {
-        if (value->set & (UINT32_C(1) << bit)) {
+        if (value->set & (UINT64_C(1) << bit)) {
             record_put_word(writer, first ? "" : ",");
             record_put_word(writer, value->word_of_bit(bit));
             first = false;

@@ -69,7 +69,8 @@ struct record {
     struct limiter_counts counts; /* concurrent, concurrent-peak, concurrent-limit */
     uint32_t server_limit_seen;   /* concurrent-limit when the server's own limit was observed; 0 = not */
     enum record_tls tls;
-    bool duplicate; /* the mail was accepted but the client cannot know */
+    enum bottleneck bottleneck; /* of the bodies, once they took long */
+    bool duplicate;             /* the mail was accepted but the client cannot know */
     struct ledger ledger;
     bool ledger_valid;
     struct leg_evidence legs[SIDE_PAIR];

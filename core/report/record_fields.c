@@ -101,6 +101,7 @@ static const char *const field_names[] = {
     [RECORD_FIELD_RETRANS_SERVER] = "retrans-server",
     [RECORD_FIELD_PROBE] = "probe",
     [RECORD_FIELD_CONNECT] = "connect",
+    [RECORD_FIELD_BOTTLENECK] = "bottleneck",
     [RECORD_FIELD_NOTES] = "notes",
     [RECORD_FIELD_REPLY] = "reply",
     [RECORD_FIELD_EXPLAIN] = "explain",
@@ -167,11 +168,11 @@ static const char *fault_of_bit(unsigned bit)
     return fault_name((enum fault)bit);
 }
 
-static void value_set(struct record_value *value, uint32_t set, const char *(*word_of_bit)(unsigned bit),
+static void value_set(struct record_value *value, uint64_t set, const char *(*word_of_bit)(unsigned bit),
                       unsigned bit_count)
 {
     value->kind = RECORD_VALUE_SET;
-    value->set = set & (uint32_t)((UINT64_C(1) << bit_count) - 1);
+    value->set = set & ((UINT64_C(1) << bit_count) - 1);
     value->word_of_bit = word_of_bit;
     value->bit_count = bit_count;
 }
@@ -348,6 +349,7 @@ static bool field_is_of_refusal(enum record_field field)
     case RECORD_FIELD_RETRANS_SERVER:
     case RECORD_FIELD_PROBE:
     case RECORD_FIELD_CONNECT:
+    case RECORD_FIELD_BOTTLENECK:
     case RECORD_FIELD_NOTES:
     case RECORD_FIELD_REPLY:
     case RECORD_FIELD_SOURCE_CONNECTING:
@@ -623,6 +625,11 @@ void record_field_get(const struct record *record, enum record_field field, stru
         break;
     case RECORD_FIELD_CONNECT:
         value_connect(value, server_leg->connect);
+        break;
+    case RECORD_FIELD_BOTTLENECK:
+        if (record->bottleneck != BOTTLENECK_UNKNOWN) {
+            value_token(value, bottleneck_name(record->bottleneck));
+        }
         break;
     case RECORD_FIELD_NOTES:
         if (verdict->notes != 0) {

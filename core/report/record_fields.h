@@ -63,6 +63,7 @@ enum record_field {
     RECORD_FIELD_RETRANS_SERVER,
     RECORD_FIELD_PROBE,
     RECORD_FIELD_CONNECT,
+    RECORD_FIELD_BOTTLENECK,
     RECORD_FIELD_NOTES,
     RECORD_FIELD_REPLY,
     RECORD_FIELD_EXPLAIN,
@@ -87,7 +88,7 @@ struct record_value {
     const char *text; /* TOKEN, TEXT: not NUL-terminated when text_octets says so */
     size_t text_octets;
     uint64_t number, of;
-    uint32_t set;
+    uint64_t set;
     const char *(*word_of_bit)(unsigned bit); /* SET */
     unsigned bit_count;
     uint64_t account_ms[ACCOUNT_COUNT];

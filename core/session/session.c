@@ -117,6 +117,10 @@ static void session_charge(struct session *session, uint64_t now_us)
     enum account account, network;
     uint64_t network_us = 0;
     if (now_us > session->last_us) {
+        if (session->dialogue.phase == PHASE_BODY || session->dialogue.phase == PHASE_BDAT) {
+            uint64_t body_us = session->body_us + (now_us - session->last_us);
+            session->body_us = body_us < UINT32_MAX ? (uint32_t)body_us : UINT32_MAX;
+        }
         session->last_us = now_us;
     }
     if (session->flags & SESSION_HELD) {
@@ -151,6 +155,23 @@ static void note_slowness(struct session *session, enum side debtor, enum phase 
     }
 }
 
+/* A reply is complete: is the server getting slower and slower? (Tarpits answer each error later than the last.) */
+static void note_lateness(struct session *session, uint64_t now_us)
+{
+    uint64_t late_ds = now_us > session->turn_since_us ? (now_us - session->turn_since_us) / 100000 : 0;
+    late_ds = late_ds < UINT16_MAX ? late_ds : UINT16_MAX;
+    if (late_ds * 100000 < FACTS_STALL_US) {
+        session->late_count = 0;
+        return;
+    }
+    bool falling = late_ds + late_ds / 4 < session->late_ds;
+    session->late_count = (uint8_t)(falling || session->late_count == 0
+                                        ? 1
+                                        : session->late_count + (session->late_count < UINT8_MAX));
+    session->late_ds = (uint16_t)late_ds;
+    session->flags |= session->late_count > FACTS_TARPIT_COUNT ? (uint32_t)SESSION_TARPIT : 0u;
+}
+
 static void silence_ends(struct session *session, uint64_t now_us)
 {
     session->progress_us = now_us;
@@ -167,12 +188,16 @@ static void silence_ends(struct session *session, uint64_t now_us)
 static void session_update_turn(struct session *session, enum side spoke, enum side debtor_before,
                                 uint64_t now_us)
 {
-    if (spoke == debtor_before && spoke != SIDE_NONE && session->legs != NULL &&
+    bool inferred = session->dialogue.tls.established;
+    if (spoke == debtor_before && spoke != SIDE_NONE && session->legs != NULL && !inferred &&
         session->end == SESSION_END_NONE) { /* it answers: so it had what was sent to it */
         session->legs[side_index(spoke)].unacked_octets = 0;
         session->legs[side_index(spoke)].unacked_since_us = 0;
     }
     if (session->debt_serial != session->dialogue.debt_serial || session_debtor(session) != debtor_before) {
+        if (spoke == SIDE_SERVER && debtor_before == SIDE_SERVER && session->dialogue.last_code != 354) {
+            note_lateness(session, now_us);
+        }
         session->debt_serial = session->dialogue.debt_serial;
         session->turn_since_us = now_us;
         session->flags &= ~(uint32_t)SESSION_RTT_CHARGED;
@@ -296,6 +321,33 @@ static void session_after_server(struct session *session, const struct session_m
     session_near_reply(session);
 }
 
+/* Inside TLS a server that speaks where the client was awaited most likely takes its leave, as with a 421 in clear: the
+ * silence it ends is kept for the verdict. When the client goes on after all, it was something else. */
+static bool speaks_out_of_turn(struct session *session, enum side side, const struct session_moment *before)
+{
+    const struct tls_stream *tls = &session->dialogue.tls;
+    if (side == SIDE_CLIENT && (session->flags & SESSION_OUT_OF_TURN)) {
+        if (tls->close_notify[side_index(SIDE_CLIENT)]) {
+            return true; /* its own leave-taking */
+        }
+        session->flags &= ~(uint32_t)SESSION_OUT_OF_TURN;
+    }
+    if (side != SIDE_SERVER || !tls->established || session->end != SESSION_END_NONE) {
+        return false;
+    }
+    if (session->flags & SESSION_OUT_OF_TURN) {
+        return true;
+    }
+    if (before->owed_by != SIDE_CLIENT || before->pushed_back ||
+        (uint64_t)before->waited_ms * 1000 < FACTS_WAITED_FOR_US) {
+        return false;
+    }
+    session->flags |= SESSION_OUT_OF_TURN;
+    session->moment = *before;
+    session->debt_serial = session->dialogue.debt_serial;
+    return true;
+}
+
 static void before_octets(struct session *session, enum side side, enum side debtor, uint64_t now_us)
 {
     enum phase phase = session->dialogue.phase;
@@ -317,6 +369,9 @@ void session_on_octets(struct session *session, enum side side, const uint8_t *o
     before_octets(session, side, debtor, now_us);
     struct session_moment before = session_picture(session, now_us);
     dialogue_consume(&session->dialogue, side, octets, length);
+    if (speaks_out_of_turn(session, side, &before)) {
+        return;
+    }
     if (side == SIDE_SERVER) {
         session_after_server(session, &before, mails_before);
     }
@@ -387,6 +442,9 @@ void session_on_end(struct session *session, enum session_end end, uint64_t now_
     session_charge(session, now_us);
     if (session->end == SESSION_END_NONE || end_gives_way(session, end, now_us)) {
         struct session_moment moment = session_picture(session, now_us);
+        if ((session->flags & SESSION_OUT_OF_TURN) && end != SESSION_END_CLIENT_LOST) {
+            moment = session->moment;
+        }
         session_decide_end(session, end, &moment);
         session->flags |= SESSION_SAMPLED_CLIENT | SESSION_SAMPLED_SERVER;
     }
@@ -575,7 +633,7 @@ void session_on_deadline(struct session *session, uint64_t now_us)
         if (!(session->flags & SESSION_PROBED) &&
             passed(session->progress_us, session->probe_after_us, now_us)) {
             session->flags |= SESSION_PROBED;
-            session->wants |= probe;
+            session->wants = (uint8_t)(session->wants | probe);
         }
         if (!(session->flags & SESSION_NOTICED) &&
             passed(session->progress_us, timeouts->stall_notice_us, now_us)) {

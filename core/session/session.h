@@ -97,9 +97,12 @@ struct session {
     struct limiter_counts counts; /* at the opening; again at a refusal by the server */
     uint32_t rtt_us[SIDE_PAIR];
     uint32_t debt_serial;
-    uint32_t seat;  /* among the limiter's neighbours; 0 = none */
-    uint32_t wants; /* enum session_want */
-    uint32_t flags; /* private, see session.c */
+    uint32_t seat;      /* among the limiter's neighbours; 0 = none */
+    uint32_t body_us;   /* how long bodies ran, in all; no more than 71 minutes are counted */
+    uint32_t flags;     /* private, see session.c */
+    uint16_t late_ds;   /* the delay of the last late reply, in tenths of a second */
+    uint8_t late_count; /* late replies in a row, each as late as the one before it */
+    uint8_t wants;      /* enum session_want */
     char id[20];
     uint8_t mode;              /* enum record_mode */
     uint8_t silence_broken_by; /* enum side: a pause, then it spoke, and the other has not since ... */

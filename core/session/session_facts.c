@@ -9,6 +9,9 @@
  * at most 29 octets of overhead (RFC 8446 5.2: 17; RFC 5246 with GCM: 24; CBC with padding: more). */
 #define TLS_QUIT_RECORD_OCTETS 40
 
+/* A 221 is short: "221 2.0.0 server.test closing connection", 44 octets, and TLS 1.3's overhead. */
+#define TLS_FAREWELL_RECORD_OCTETS 61
+
 bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
 {
     if (leg == NULL) {
@@ -37,7 +40,7 @@ static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t at_us)
     bits |= leg_undelivered(leg, at_us) ? FACT_UNDELIVERED : 0;
     bits |= (leg->flags & LEG_ONLY_BIG_LOST) ? FACT_ONLY_BIG_LOST : 0;
     bits |= (leg->flags & LEG_WINDOW_ZERO) ? FACT_WINDOW_ZERO : 0;
-    bits |= (leg->flags & LEG_WINDOW_TINY) ? FACT_WINDOW_TINY : 0;
+    bits |= (leg->flags & LEG_HEARD) ? FACT_HEARD : 0;
     bits |= (leg->flags & LEG_UNREACHABLE) ? FACT_UNREACHABLE : 0;
     bits |= (leg->flags & LEG_ICMP_UNDIVERTED) ? FACT_ICMP_UNDIVERTED : 0;
     bits |= (leg->flags & LEG_TAPPED) ? FACT_TAPPED : 0;
@@ -128,6 +131,8 @@ static uint64_t tls_bits(const struct session *session)
     if (!(dialogue->flags & DIALOGUE_TLS)) {
         return 0;
     }
+    bool by_server = session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET;
+    bool by_client = session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET;
     if (tls->alert_level == 2 && !tls->established) {
         bits |= tls->alert_from == SIDE_CLIENT ? FACT_ALERT_BY_CLIENT : FACT_ALERT_BY_SERVER;
     }
@@ -142,17 +147,18 @@ static uint64_t tls_bits(const struct session *session)
         bool unanswered_quit = tls->replies > 0 && tls->owed_by == SIDE_SERVER &&
                                tls->phase == PHASE_OPAQUE && quit_sized &&
                                (tls->commands >= 4 || tls->bulk_octets > 0);
-        bits |= unanswered_quit && session->end != SESSION_END_SERVER_FIN &&
-                        session->end != SESSION_END_SERVER_RESET
-                    ? FACT_TLS_QUIT_LIKELY
-                    : 0;
-        bits |= quit_sized ? FACT_TLS_QUIT_SIZED : 0;
-        bits |= answered && ((quit_sized && tls->commands > 1) || mail_passed || tls->commands > 2)
-                    ? FACT_TLS_QUIT_LIKELY
-                    : 0;
+        bits |= unanswered_quit && !by_server ? FACT_TLS_QUIT_LIKELY : 0;
+        /* DATA has the size of QUIT. Without a body before it, in an envelope, only the length of the answer hints
+         * whether that was a farewell or a refusal. */
+        bool perhaps_data = by_server && quit_sized && tls->commands >= 4 && tls->bulk_octets == 0;
+        bool doubtful = perhaps_data && tls->server_last_reply_length > TLS_FAREWELL_RECORD_OCTETS;
+        bits |= quit_sized && !perhaps_data ? FACT_TLS_QUIT_SIZED : 0;
+        bits |=
+            answered && !doubtful && ((quit_sized && tls->commands > 1) || mail_passed || tls->commands > 2)
+                ? FACT_TLS_QUIT_LIKELY
+                : 0;
+        bits |= doubtful && answered ? FACT_TLS_REPLY_THEN_CLOSE : 0;
     }
-    bool by_server = session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET;
-    bool by_client = session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET;
     if (by_server && tls->close_notify[side_index(SIDE_SERVER)]) {
         bits |= FACT_TLS_CLOSE_NOTIFY | (tls->replies > 0 ? FACT_TLS_REPLY_THEN_CLOSE : 0);
     }
@@ -175,6 +181,11 @@ static uint64_t reset_bits(const struct session *session)
     const struct leg_evidence *leg = &session->legs[side_index(ender)];
     uint64_t bits = (leg->flags & LEG_RESET_FOREIGN) ? FACT_RESET_FOREIGN : 0;
     bits |= (leg->flags & LEG_RESET_FITS) ? FACT_RESET_FITS : 0;
+    /* What answers a segment for which there is no connection (RFC 9293 3.10.7.1). Where the RST itself was not seen,
+     * octets under way to the client, or our probe, may have called it forth. */
+    bool called = (leg->flags & LEG_RESET_ANSWERS) != 0 ||
+                  (!(leg->flags & LEG_RESET_OWN) && (leg->unacked_octets > 0 || leg->probe == PROBE_SENT));
+    bits |= ender == SIDE_CLIENT && called && !(leg->flags & LEG_RESET_FOREIGN) ? FACT_RESET_ANSWERS : 0;
     bits |= (leg->flags & LEG_ICMP_FOREIGN) ? FACT_ICMP_FOREIGN : 0;
     return bits;
 }
@@ -238,6 +249,59 @@ static uint64_t pause_bits(const struct session *session)
     return FACT_AFTER_PAUSE | (session->silence_was_long ? FACT_AFTER_LONG_IDLE : 0);
 }
 
+/* How long the client's octets have been on their way: as long as bodies ran here, or, where we buffer them, as long
+ * as the server leg was busy with them. */
+static uint64_t sending_us(const struct session *session)
+{
+    uint64_t busy_us = 0;
+    if (session->mode == RECORD_PROXY && session->legs != NULL) {
+        busy_us = (uint64_t)session->legs[side_index(SIDE_SERVER)].busy_ms * 1000;
+    }
+    return session->body_us > busy_us ? session->body_us : busy_us;
+}
+
+enum bottleneck session_bottleneck(const struct session *session)
+{
+    const struct leg_evidence *legs = session->legs;
+    uint64_t us = sending_us(session);
+    return legs == NULL || us < FACTS_SLOW_US
+               ? BOTTLENECK_UNKNOWN
+               : bottleneck_find(&legs[side_index(SIDE_CLIENT)], &legs[side_index(SIDE_SERVER)],
+                                 session->dialogue.octets[side_index(SIDE_CLIENT)], us);
+}
+
+static enum box_sign box_of(const struct leg_evidence *leg)
+{
+    return (leg->flags & LEG_WINDOW_TINY)      ? BOX_SIGN_UNSCALED
+           : (leg->flags & LEG_SACK_FOREIGN)   ? BOX_SIGN_SEQUENCE
+           : (leg->flags & LEG_WINDOW_TRACKED) ? BOX_SIGN_TRACKED
+                                               : BOX_SIGN_NONE;
+}
+
+/* Is a body on its way at that moment, without a pause, and far too slowly? In the witness's own buffers it may still
+ * be when the client is done with it. */
+static bool body_flows(const struct session *session, const struct facts *facts, uint64_t at_us)
+{
+    const struct leg_evidence *server_leg = facts->server_leg;
+    uint64_t us = sending_us(session);
+    uint64_t octets = session->dialogue.octets[side_index(SIDE_CLIENT)];
+    bool under_way = server_leg != NULL && server_leg->unsent_octets > 0;
+    bool in_body = facts->phase == PHASE_BODY || facts->phase == PHASE_BDAT ||
+                   (facts->phase == PHASE_OPAQUE && under_way) ||
+                   (facts->phase == PHASE_END_OF_DATA && under_way);
+    bool moved = facts->waited_us < FACTS_WAITED_FOR_US ||
+                 (under_way && at_us < server_leg->unacked_since_us + FACTS_WAITED_FOR_US);
+    return in_body && moved && us >= FACTS_SLOW_US && octets / (us / 1000000) < FACTS_SLOW_OCTETS;
+}
+
+/* The server said something where the client was awaited, and one of them closed: a 421, as good as surely. */
+static bool session_took_leave_inside_tls(const struct session *session)
+{
+    return (session->flags & SESSION_OUT_OF_TURN) != 0 &&
+           (session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_CLIENT_FIN ||
+            session->end == SESSION_END_SERVER_RESET);
+}
+
 void session_facts(const struct session *session, uint64_t now_us, struct facts *facts)
 {
     bool live = session->end == SESSION_END_NONE;
@@ -246,7 +310,8 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     const struct dialogue *dialogue = &session->dialogue;
     const struct leg_evidence *legs = session->legs;
     memset(facts, 0, sizeof *facts);
-    facts->end = session->end;
+    bool farewell = session_took_leave_inside_tls(session);
+    facts->end = farewell ? SESSION_END_REPLY : session->end;
     facts->phase = (enum phase)moment.phase;
     facts->suspect = (enum side)moment.owed_by;
     facts->waited_us = (uint64_t)moment.waited_ms * 1000;
@@ -255,6 +320,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     facts->concurrent = session->counts.concurrent;
     facts->concurrent_limit = session->counts.greeted;
     facts->connect = legs != NULL ? legs[side_index(SIDE_SERVER)].connect : CONNECT_PENDING;
+    facts->client_leg = legs != NULL ? &legs[side_index(SIDE_CLIENT)] : NULL;
     facts->server_leg = legs != NULL ? &legs[side_index(SIDE_SERVER)] : NULL;
 
     if (session->end == SESSION_END_CLIENT_LOST) {
@@ -267,6 +333,10 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
         facts->suspect = SIDE_CLIENT;
     }
     uint64_t bits = dialogue_bits(dialogue) | tls_bits(session) | reset_bits(session);
+    bits |= body_flows(session, facts, at_us) ? FACT_FLOWING : 0;
+    if (legs != NULL) {
+        facts->bottleneck = session_bottleneck(session);
+    }
     if (legs != NULL && facts->suspect != SIDE_NONE) {
         const struct leg_evidence *other = &legs[side_index(side_other(facts->suspect))];
         const struct leg_evidence *own = &legs[side_index(facts->suspect)];
@@ -275,7 +345,14 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
             facts->suspect = side_other(facts->suspect);
             own = other;
         }
+        /* A body that crawls: whose turn it is tells nothing, on which leg it crawls does. */
+        if ((bits & FACT_FLOWING) && box_of(own) == BOX_SIGN_NONE && box_of(other) != BOX_SIGN_NONE) {
+            facts->suspect = side_other(facts->suspect);
+            own = other;
+        }
         facts->suspect_leg = own;
+        facts->box = box_of(own);
+        facts->closed_us = (uint64_t)own->window_limited_ms * 1000;
         bits |=
             leg_acknowledged(own, session->start_us + (uint64_t)moment.age_ms * 1000) ? FACT_ACKNOWLEDGED : 0;
         bits |= leg_bits(own, at_us);
@@ -298,9 +375,15 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= moment.mail_open ? FACT_MAIL_OPEN : 0;
     bits |= moment.body_doubtful && facts->suspect == SIDE_CLIENT ? FACT_OBSERVER_GAP : 0;
     bool between = facts->phase == PHASE_IDLE || (facts->phase == PHASE_MAIL && dialogue->mails.total > 0);
+    /* Inside TLS: a message was answered, and since then nothing, or no more than the beginning of the next. */
+    const struct tls_stream *tls = &dialogue->tls;
+    between =
+        between || (facts->phase == PHASE_OPAQUE && (bits & FACT_TLS_INFERRED) && tls->bulk_octets > 0 &&
+                    !tls->body_inferred && facts->waited_us >= FACTS_WAITED_FOR_US);
     bits |= between && moment.owed_by == SIDE_CLIENT && !moment.mail_open ? FACT_IDLE : 0;
     bits |= session_was_orderly(session, &moment) && !acceptance_lost ? FACT_ORDERLY : 0;
     bits |= (session->flags & SESSION_HELD) ? FACT_HELD : 0;
+    bits |= session->late_count >= FACTS_TARPIT_COUNT ? FACT_TARPIT : 0;
     bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
     bits |= pause_bits(session);
     bits |= (session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_WITNESS && !limited
@@ -309,7 +392,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     facts->limit_us = (bits & FACT_SESSION_TIME)   ? session->timeouts->session_us
                       : facts->phase == PHASE_IDLE ? session->timeouts->idle_us
                                                    : policy_silence_us(session->timeouts, facts->phase);
-    bits |= reply_bits(session, &moment, facts);
+    bits |= farewell ? FACT_SERVER_TIRED | FACT_TIRED_GUESSED : reply_bits(session, &moment, facts);
     facts->bits = bits;
     session_near_facts(session, at_us, facts);
 }

@@ -28,7 +28,10 @@ enum session_flag {
     SESSION_GREETED_COUNTED = 1u << 19,
     SESSION_IMPLICIT_TLS = 1u << 20,
     SESSION_MIDSTREAM = 1u << 21,
-    SESSION_HELD = 1u << 22, /* waits here for a slot */
+    SESSION_HELD = 1u << 22,   /* waits here for a slot */
+    SESSION_TARPIT = 1u << 23, /* several replies in a row came late, none sooner than the one before it */
+    SESSION_OUT_OF_TURN =
+        1u << 24, /* inside TLS: the server spoke where the client was awaited; `moment` is of then */
 };
 #define SESSION_SILENCE_FLAGS (SESSION_PROBED | SESSION_NOTICED | SESSION_LIMITED)
 
@@ -64,6 +67,9 @@ bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us);
 
 /* The 250 stands, and the client has neither acknowledged it nor said a word since. */
 bool session_acceptance_undelivered(const struct session *session, uint64_t at_us);
+
+/* What held the bodies up, once they ran for FACTS_SLOW_US in all. */
+enum bottleneck session_bottleneck(const struct session *session);
 
 /* The picture of this instant. */
 struct session_moment session_picture(const struct session *session, uint64_t now_us);

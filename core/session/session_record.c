@@ -8,12 +8,12 @@
 /* Loss that stopped nothing is worth a remark from this many repeated segments on. */
 #define LOSS_REMARK_SEGMENTS 10
 
-static uint32_t session_notes(const struct session *session)
+static uint64_t session_notes(const struct session *session)
 {
     const struct dialogue *dialogue = &session->dialogue;
     static const struct {
         uint32_t flag;
-        uint32_t note;
+        uint64_t note;
     } map[] = {
         {DIALOGUE_RESYNCED, NOTE_RESYNCED},
         {DIALOGUE_BANNER_MASKED, NOTE_BANNER_MASKED},
@@ -22,7 +22,7 @@ static uint32_t session_notes(const struct session *session)
         {DIALOGUE_NOT_SMTP, NOTE_NOT_SMTP},
         {DIALOGUE_BODY_WITHOUT_354, NOTE_DATA_BEFORE_354},
     };
-    uint32_t notes = 0;
+    uint64_t notes = 0;
     for (size_t i = 0; i < sizeof map / sizeof map[0]; i++) {
         notes |= (dialogue->flags & map[i].flag) ? map[i].note : 0;
     }
@@ -31,6 +31,8 @@ static uint32_t session_notes(const struct session *session)
     }
     notes |= (session->flags & SESSION_SLOW_GREETING) ? NOTE_SLOW_GREETING : 0;
     notes |= (session->flags & SESSION_SLOW_REPLY) ? NOTE_SLOW_REPLY : 0;
+    notes |= (session->flags & SESSION_TARPIT) ? NOTE_TARPIT : 0;
+    notes |= (dialogue->flags & DIALOGUE_VERB_MASKED) ? NOTE_VERBS_MASKED : 0;
     notes |= (session->flags & SESSION_MIDSTREAM) ? NOTE_MIDSTREAM : 0;
     notes |= session->held_ms != 0 ? NOTE_HELD : 0;
     notes |= session->end == SESSION_END_DRAIN ? NOTE_DRAINED : 0;
@@ -52,8 +54,18 @@ static uint32_t session_notes(const struct session *session)
         notes |= NOTE_CLIENT_SAW_RESET; /* it was still sending: the reset may overtake the reply */
     }
     if (session->legs != NULL) {
-        notes |= session->legs[0].retrans_count >= LOSS_REMARK_SEGMENTS ? NOTE_LOSS_CLIENT_LEG : 0;
-        notes |= session->legs[1].retrans_count >= LOSS_REMARK_SEGMENTS ? NOTE_LOSS_SERVER_LEG : 0;
+        static const uint64_t loss_notes[SIDE_PAIR] = {NOTE_LOSS_CLIENT_LEG, NOTE_LOSS_SERVER_LEG};
+        static const uint64_t box_notes[SIDE_PAIR] = {NOTE_TCP_BOX_CLIENT_LEG, NOTE_TCP_BOX_SERVER_LEG};
+        for (unsigned i = 0; i < SIDE_PAIR; i++) {
+            const struct leg_evidence *leg = &session->legs[i];
+            uint32_t late =
+                (leg->flags & LEG_TAPPED) ? leg->late_segments : 0; /* TCP_INFO alone proves no loss */
+            notes |= leg->retrans_count >= LOSS_REMARK_SEGMENTS || late >= LOSS_REMARK_SEGMENTS
+                         ? loss_notes[i]
+                         : 0;
+            notes |=
+                (leg->flags & (LEG_WINDOW_TINY | LEG_WINDOW_TRACKED | LEG_SACK_FOREIGN)) ? box_notes[i] : 0;
+        }
     }
     return notes;
 }
@@ -93,6 +105,7 @@ void session_record_fill(const struct session *session, struct record *record, u
             record->legs[i].rtt_us = session->rtt_us[i];
         }
     }
+    record->bottleneck = session_bottleneck(session);
     record->verdict.notes = session_notes(session);
     record->verdict.action = session->action;
 }

@@ -31,8 +31,9 @@ static void mail_succeed(struct dialogue *dialogue)
     mail_infer_open(dialogue);
     dialogue->mails.ok++;
     dialogue->mail_accepted_unread = true;
-    if (kept_is_candidate(dialogue)) /* it kept no mail from being taken */
-        kept_clear(dialogue);
+    bool of_this = dialogue->kept.mail == (uint8_t)dialogue->mails.total;
+    if (dialogue->kept.role == DIALOGUE_REPLY_ENDED_MAIL && (of_this || kept_is_candidate(dialogue)))
+        kept_clear(dialogue); /* it kept this mail from nothing */
     dialogue_forget_mail(dialogue);
     state_set(dialogue, STATE_MAIL_DONE);
 }

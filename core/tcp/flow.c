@@ -115,12 +115,28 @@ static void side_start_timing(struct flow_side *own, uint32_t end, size_t size, 
     }
 }
 
+/* New octets of the client up to `end`: do they go beyond the server's window as it is written, without its scale? */
+static void flow_note_beyond(struct flow *flow, uint32_t start, uint32_t end)
+{
+    const struct flow_side *own = flow_side_of(flow, SIDE_CLIENT), *other = flow_side_of(flow, SIDE_SERVER);
+    bool scaled = (own->flags & other->flags & FLOW_SIDE_SCALES) != 0 && other->scale > 0;
+    if (scaled && !flow->beyond && other->raw_window > 0 && end - own->acked > other->raw_window &&
+        end - own->acked < FLOW_SPAN_OCTETS) {
+        flow->beyond = true;
+        flow->beyond_from = start;
+    }
+}
+
 /* `own`'s octets up to `acknowledged` have reached the other side. */
 static void side_advance_acked(struct flow *flow, enum side side, uint32_t acknowledged,
                                const struct flow_sink *sink, uint64_t now_us)
 {
     struct flow_side *own = flow_side_of(flow, side);
     own->acked = acknowledged;
+    if (side == SIDE_CLIENT && flow->beyond && sequence_before(flow->beyond_from, acknowledged)) {
+        flow->beyond = false;
+        flow->edge_losses = FLOW_SIGNS_NEVER; /* it got through */
+    }
     if ((own->flags & FLOW_SIDE_TIMING) && !sequence_before(acknowledged, own->timed_end)) {
         own->flags &= ~(uint32_t)FLOW_SIDE_TIMING;
         side_take_rtt(own, now_us);
@@ -151,6 +167,26 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
     }
 }
 
+static void flow_take_sacks(struct flow *flow, const struct packet *packet)
+{
+    const struct flow_side *other = flow_side_of(flow, SIDE_CLIENT);
+    for (unsigned i = 0; i < packet->sack_count && flow->sacks_foreign != FLOW_SIGNS_NEVER; i++) {
+        uint32_t start = packet->sack[i].start;
+        if (start - other->acked < FLOW_SPAN_OCTETS || other->acked - start < FLOW_SPAN_OCTETS) {
+            flow->sacks_foreign = FLOW_SIGNS_NEVER;
+            return;
+        }
+        uint32_t at = (uint32_t)flow->sack_foreign_at << 16;
+        bool near = start - at < FLOW_SPAN_OCTETS || at - start < FLOW_SPAN_OCTETS;
+        if (flow->sacks_foreign > 0 && !near) { /* scattered: damage, not an offset */
+            flow->sacks_foreign = FLOW_SIGNS_NEVER;
+            return;
+        }
+        flow->sack_foreign_at = (uint16_t)(start >> 16);
+        flow->sacks_foreign = (uint8_t)(flow->sacks_foreign + (flow->sacks_foreign < FLOW_SIGNS_LEAST));
+    }
+}
+
 /* A packet of `side` with ACK, about the other side's octets. False when it does not belong here. */
 static bool flow_acknowledge(struct flow *flow, enum side side, const struct packet *packet,
                              const struct flow_sink *sink, uint64_t now_us)
@@ -169,8 +205,9 @@ static bool flow_acknowledge(struct flow *flow, enum side side, const struct pac
     if (acknowledged - other->acked >= FLOW_SPAN_OCTETS) {
         return false;
     }
-    if (packet->sack_count > 0) {
-        own->flags |= FLOW_SIDE_SACKS;
+    own->flags |= packet->sack_count > 0 ? (uint32_t)FLOW_SIDE_SACKS : 0u;
+    if (side == SIDE_SERVER) {
+        flow_take_sacks(flow, packet);
     }
     if (acknowledged != other->acked) {
         side_advance_acked(flow, other_side, acknowledged, sink, now_us);
@@ -193,12 +230,18 @@ static void flow_take_window(struct flow *flow, enum side side, const struct pac
     bool scaled =
         !(packet->flags & PACKET_SYN) && (own->flags & FLOW_SIDE_SCALES) && (other->flags & FLOW_SIDE_SCALES);
     own->window = (uint32_t)packet->window << (scaled ? own->scale : 0);
+    own->raw_window = (packet->flags & PACKET_SYN) ? 0 : packet->window;
     if (!(packet->flags & PACKET_SYN) && own->window > own->window_most) {
         own->window_most = own->window;
     }
     bool zero = own->window == 0;
     if (zero != ((own->flags & FLOW_SIDE_WINDOW_ZERO) != 0)) {
         own->flags ^= FLOW_SIDE_WINDOW_ZERO;
+        if (side == SIDE_SERVER) {
+            uint16_t tick = (uint16_t)(now_us / FLOW_CLOSED_TICK_US);
+            flow->closed_ticks = (uint16_t)(flow->closed_ticks + (zero ? 0 : tick - flow->closed_since));
+            flow->closed_since = tick;
+        }
         sink->event(sink->context, zero ? FLOW_EVENT_WINDOW_CLOSED : FLOW_EVENT_WINDOW_OPENED, side, now_us);
     }
 }
@@ -328,6 +371,7 @@ static enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const 
         return FLOW_TAKEN;
     }
     own->flags |= FLOW_SIDE_RESET;
+    own->flags |= !refusal && !(packet->flags & PACKET_ACK) ? (uint32_t)FLOW_SIDE_RESET_BARE : 0u;
     own->reset_ttl = packet->ttl;
     own->reset_sequence = packet->sequence;
     own->last_us = now_us;
@@ -348,6 +392,19 @@ static enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const 
 
 /* ---- octets ---- */
 
+/* Does it begin where the server's unscaled window ends? */
+static void flow_note_loss(struct flow *flow, enum side side, uint32_t start)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    if (side != SIDE_CLIENT || flow->edge_losses == FLOW_SIGNS_NEVER) {
+        return;
+    }
+    bool at_edge = flow->beyond && flow->beyond_from == start && own->acked == start;
+    flow->edge_losses =
+        at_edge ? (uint8_t)(flow->edge_losses + (flow->edge_losses < FLOW_SIGNS_LEAST)) : FLOW_SIGNS_NEVER;
+    flow->beyond = false;
+}
+
 /* All of it was seen before. */
 static void flow_take_repetition(struct flow *flow, enum side side, const struct packet *packet,
                                  const struct flow_segment *segment, const struct flow_sink *sink,
@@ -357,7 +414,6 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     struct flow_side *other = flow_side_of(flow, side_other(side));
     uint32_t end = segment->start + segment->length + (segment->fin ? 1 : 0);
     if (segment->length <= KEEPALIVE_OCTETS && (other->flags & FLOW_SIDE_WINDOW_ZERO)) {
-        count(&own->keepalives);
         count(&own->unanswered);
         return;
     }
@@ -380,6 +436,7 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     }
     count(&own->repeats);
     if (own->repeats == 1) {
+        flow_note_loss(flow, side, segment->start);
         sink->event(sink->context, FLOW_EVENT_STUCK, side, now_us);
     }
 }
@@ -443,7 +500,13 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
     const struct flow_side *other = flow_side_of(flow, side_other(side));
     size = other->mss != 0 && size > other->mss ? other->mss : size;
     own->biggest_sent = size > own->biggest_sent ? size : own->biggest_sent;
+    if (size > 0) {
+        own->mean_size = own->mean_size == 0 ? size : (uint16_t)((7u * own->mean_size + size) / 8);
+    }
     if (sequence_before(own->highest, end)) {
+        if (side == SIDE_CLIENT) {
+            flow_note_beyond(flow, segment.start, end);
+        }
         own->highest = end;
         if (sequence_before(own->acked, end)) {
             own->unacked_since_us = own->unacked_since_us == 0 ? now_us : own->unacked_since_us;
@@ -580,7 +643,6 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
         flow_take_window(flow, side, packet, sink, now_us);
     }
     if (is_keepalive(own, packet)) {
-        count(&own->keepalives);
         count(&own->unanswered);
         own->clean_us = now_us;
         sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);
@@ -684,6 +746,23 @@ bool flow_has_ended(const struct flow *flow)
     const uint32_t end = FLOW_SIDE_FIN_SHOWN | FLOW_SIDE_END_UNSEEN;
     const uint32_t client = flow->sides[0].flags, server = flow->sides[1].flags;
     return (client & end) && (server & end) && ((client | server) & FLOW_SIDE_FIN_SHOWN);
+}
+
+bool flow_window_is_tracked(const struct flow *flow)
+{
+    return flow->edge_losses == FLOW_SIGNS_LEAST;
+}
+
+bool flow_sacks_are_foreign(const struct flow *flow)
+{
+    return flow->sacks_foreign == FLOW_SIGNS_LEAST;
+}
+
+uint32_t flow_closed_ms(const struct flow *flow, uint64_t now_us)
+{
+    bool closed = (flow->sides[side_index(SIDE_SERVER)].flags & FLOW_SIDE_WINDOW_ZERO) != 0;
+    uint16_t running = (uint16_t)(now_us / FLOW_CLOSED_TICK_US - flow->closed_since);
+    return ((uint32_t)flow->closed_ticks + (closed ? running : 0)) * (FLOW_CLOSED_TICK_US / 1000);
 }
 
 int flow_reset_fits(const struct flow_side *side)

@@ -30,15 +30,18 @@
 #include "core/base/side.h"
 #include "core/tcp/packet.h"
 
-#define FLOW_PIECES        64         /* more holes at once than a window of loss leaves */
-#define FLOW_KEPT_OCTETS   65536      /* an unscaled window */
-#define FLOW_GRACE_US      200000     /* longer than captures and multi-queue cards reorder */
-#define FLOW_REORDERED_US  3000       /* sooner than this no repetition comes (Wireshark's bound) */
-#define FLOW_TWIN_US       1000000    /* the same packet with the same IP ID within this is a copy */
-#define FLOW_TWIN_BLIND_US 2000       /* ... without an IP ID to tell */
-#define FLOW_TWIN_TICK_US  100        /* 16 bits of these are more than FLOW_TWIN_US */
-#define FLOW_TWINS         4          /* packets of a side remembered to know copies by */
-#define FLOW_SPAN_OCTETS   (1u << 26) /* segments further off than this do not belong to the stream */
+#define FLOW_PIECES         64      /* more holes at once than a window of loss leaves */
+#define FLOW_KEPT_OCTETS    65536   /* an unscaled window */
+#define FLOW_GRACE_US       200000  /* longer than captures and multi-queue cards reorder */
+#define FLOW_REORDERED_US   3000    /* sooner than this no repetition comes (Wireshark's bound) */
+#define FLOW_TWIN_US        1000000 /* the same packet with the same IP ID within this is a copy */
+#define FLOW_TWIN_BLIND_US  2000    /* ... without an IP ID to tell */
+#define FLOW_TWIN_TICK_US   100     /* 16 bits of these are more than FLOW_TWIN_US */
+#define FLOW_TWINS          4       /* packets of a side remembered to know copies by */
+#define FLOW_CLOSED_TICK_US 100000  /* 109 minutes of closed window are counted */
+#define FLOW_SIGNS_LEAST    3       /* fewer may be an accident */
+#define FLOW_SIGNS_NEVER    UINT8_MAX
+#define FLOW_SPAN_OCTETS    (1u << 26) /* segments further off than this do not belong to the stream */
 
 enum flow_state {
     FLOW_NEW = 0,
@@ -78,6 +81,8 @@ enum flow_side_flag {
         1u << 24, /* the last of what is acknowledged of it passed unseen: a FIN may be there */
     FLOW_SIDE_BYPASS = 1u << 25,   /* its octets may pass unseen, as we wanted it */
     FLOW_SIDE_BYPASSED = 1u << 26, /* and may have, up to `bypass_end` */
+    FLOW_SIDE_RESET_BARE =
+        1u << 27, /* its RST has no ACK: it answers a segment (RFC 9293 section 3.10.7.1) */
 };
 
 struct flow_piece;
@@ -112,7 +117,7 @@ struct flow_side {
     uint16_t repeated_after;  /* seen before: lost after us */
     uint16_t repeated_before; /* filled a hole: lost before us */
     uint16_t duplicate_acks;  /* sent by this side */
-    uint16_t keepalives;      /* keepalives and zero-window probes of this side */
+    uint16_t raw_window;      /* its last advertised window as written */
     uint16_t repeats;         /* repetitions since the last progress of `acked` */
     uint16_t unanswered;      /* keepalives and probes of this side since the other's last packet */
     uint16_t mss;             /* announced by this side */
@@ -127,6 +132,7 @@ struct flow_side {
     uint8_t syn_count;
     uint8_t twin_next;
     uint16_t twin_ticks[FLOW_TWINS]; /* when, in FLOW_TWIN_TICK_US */
+    uint16_t mean_size;              /* of its segments with octets, smoothed */
     uint32_t twin_hashes[FLOW_TWINS];
 };
 
@@ -158,10 +164,18 @@ struct flow_sink {
 struct flow {
     struct flow_side sides[SIDE_PAIR];
     enum flow_state state;
-    bool midstream;   /* picked up without its SYN */
-    bool connected;   /* octets may go on */
-    bool syn_pending; /* a new SYN on a live connection: believed when it is answered */
+    bool midstream;      /* picked up without its SYN */
+    bool connected;      /* octets may go on */
+    bool syn_pending;    /* a new SYN on a live connection: believed when it is answered */
+    uint8_t edge_losses; /* the client's losses that began at beyond_from */
     uint32_t pending_sequence;
+    /* What boxes and windows do to the client's octets: bodies go that way. */
+    uint32_t beyond_from; /* from here on they exceed the server's unscaled window; with `beyond` */
+    uint16_t
+        sack_foreign_at; /* where the server's latest SACK block lay that is about nothing sent, its high half */
+    uint16_t closed_ticks, closed_since; /* the server's window, in FLOW_CLOSED_TICK_US */
+    uint8_t sacks_foreign;               /* FLOW_SIGNS_NEVER: some fitted */
+    bool beyond;
 };
 
 /* A new flow. A midstream one has no SYN: its streams begin with the first segments seen. */
@@ -196,6 +210,17 @@ uint32_t flow_unacked_octets(const struct flow *flow, enum side side);
 /* The repeated octets of `side` are big segments only; nothing as big was ever acknowledged, and the other side is
  * heard meanwhile. */
 bool flow_only_big_lost(const struct flow *flow, enum side side);
+
+/* Something on the way drops what the client sends beyond the server's window as written, without its scale: every
+ * loss begins exactly there, and nothing beyond ever passed. */
+bool flow_window_is_tracked(const struct flow *flow);
+
+/* The server's SACK blocks are about octets far from any that were sent, always as far: sequence numbers are rewritten
+ * behind us and the blocks are not. */
+bool flow_sacks_are_foreign(const struct flow *flow);
+
+/* How long the server's window was closed in all. */
+uint32_t flow_closed_ms(const struct flow *flow, uint64_t now_us);
 
 /* As far as can be seen both sides have said their last word; only an acknowledgement may be due. */
 bool flow_has_ended(const struct flow *flow);

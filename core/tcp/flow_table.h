@@ -44,11 +44,11 @@ struct flow_entry {
     uint64_t touched_us;
     uint64_t opened_us;
     void *user;
-    uint32_t seat; /* the caller's: among the neighbours, while there is no session */
     /* For the caller's timers. */
     uint64_t due_us;
     uint32_t timer_next, timer_previous; /* indexes + 1 */
     uint32_t timer_slot;                 /* + 1; 0 = not armed */
+    uint32_t seat;                       /* the caller's: among the neighbours, while there is no session */
 };
 
 _Static_assert(sizeof(struct flow_entry) <= 512, "a connection's share of the table, in use or not");

@@ -43,8 +43,13 @@ static uint32_t reset_flags(const struct tracker_session *tracked, enum side sid
     if (tracked->reset_compared && side == SIDE_SERVER) {
         return tracked->reset_fits ? LEG_RESET_FITS : LEG_RESET_FOREIGN;
     }
-    int fits = flow_reset_fits(&tracked->entry->flow.sides[side_index(side)]);
-    return fits > 0 ? (uint32_t)LEG_RESET_FITS : fits < 0 ? (uint32_t)LEG_RESET_FOREIGN : 0u;
+    const struct flow_side *own = &tracked->entry->flow.sides[side_index(side)];
+    int fits = flow_reset_fits(own);
+    uint32_t flags = fits > 0 ? (uint32_t)LEG_RESET_FITS : fits < 0 ? (uint32_t)LEG_RESET_FOREIGN : 0u;
+    if (own->flags & FLOW_SIDE_RESET) {
+        flags |= (own->flags & FLOW_SIDE_RESET_BARE) ? LEG_RESET_ANSWERS : LEG_RESET_OWN;
+    }
+    return flags;
 }
 
 /* Scaling was offered and the answer came without: then the raw window counts. */
@@ -70,7 +75,9 @@ static uint32_t flow_flags(const struct flow *flow, enum side side)
     flags |= side == SIDE_SERVER && (own->flags & FLOW_SIDE_SYN_REPEATED_LATE)
                  ? (uint32_t)LEG_SYN_ACK_REPEATED
                  : 0u;
-    flags |= flow_only_big_lost(flow, side_other(side)) ? (uint32_t)LEG_ONLY_BIG_LOST : 0u;
+    flags |= flow_only_big_lost(flow, side_other(side)) ? LEG_ONLY_BIG_LOST | LEG_HEARD : 0u;
+    flags |= side == SIDE_SERVER && flow_window_is_tracked(flow) ? (uint32_t)LEG_WINDOW_TRACKED : 0u;
+    flags |= side == SIDE_SERVER && flow_sacks_are_foreign(flow) ? (uint32_t)LEG_SACK_FOREIGN : 0u;
     return flags;
 }
 
@@ -118,6 +125,15 @@ static void icmp_fill(const struct tracker_session *tracked, enum side side, str
     }
 }
 
+/* How many segments carried what that side said, near enough. */
+static uint32_t segments_of(const struct tracker_session *tracked, enum side side)
+{
+    uint64_t octets = tracked->session.dialogue.octets[side_index(side)];
+    uint16_t size = tracked->entry->flow.sides[side_index(side)].mean_size;
+    uint64_t segments = size == 0 ? 0 : (octets + size - 1) / size;
+    return segments < UINT32_MAX ? (uint32_t)segments : UINT32_MAX;
+}
+
 void tracker_evidence(const struct tracker_session *tracked, enum side side, uint64_t silence_us,
                       uint64_t now_us, struct leg_evidence *evidence)
 {
@@ -131,6 +147,10 @@ void tracker_evidence(const struct tracker_session *tracked, enum side side, uin
     evidence->rtt_us = sent->rtt_us;
     evidence->rtt_least_us = sent->rtt_least_us;
     evidence->retrans_count = sent->repeated_after;
+    evidence->sent_segments = segments_of(tracked, side_other(side));
+    evidence->came_segments = segments_of(tracked, side);
+    evidence->late_segments = own->repeated_before;
+    evidence->window_limited_ms = side == SIDE_SERVER ? flow_closed_ms(flow, now_us) : 0;
     evidence->window_octets = own->window;
     evidence->segment_octets = own->mss;
     evidence->ttl = own->ttl_high;

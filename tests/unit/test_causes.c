@@ -135,7 +135,7 @@ static void test_spelling(void **state)
     assert_string_equal(action_name(ACTION_WOULD_REFUSE), "would-refuse");
     assert_string_equal(note_name(0), "server-limit-below-rfc");
     assert_string_equal(note_name(14), "data-before-354");
-    assert_string_equal(note_name(NOTE_COUNT - 1), "fresh-one-fails");
+    assert_string_equal(note_name(NOTE_COUNT - 1), "tcp-rewritten-server-leg");
     assert_string_equal(probe_result_name(PROBE_REVEALED), "revealed");
     assert_string_equal(connect_result_name(CONNECT_TIMED_OUT), "timed-out");
 }

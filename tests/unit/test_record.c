@@ -196,7 +196,7 @@ static void sets_are_joined_in_order(void **state)
     struct record record = stalled_session();
     char line[RECORD_LINE_OCTETS];
     record.verdict.also = 1u << FAULT_UNKNOWN | 1u << FAULT_CLIENT_NETWORK | 1u << FAULT_SERVER | 1u << 31;
-    record.verdict.notes = NOTE_HELD | NOTE_RESYNCED | 1u << 31;
+    record.verdict.notes = NOTE_HELD | NOTE_RESYNCED | NOTE(63);
     assert_logfmt_has(&record, " also=server,client-network,unknown phase=", true);
     assert_logfmt_has(&record, " notes=resynced,held reply=", true);
     record_to_json(&record, line);
@@ -394,7 +394,8 @@ static void the_largest_record_fits(void **state)
     memset(record.verdict.explain, 1, sizeof record.verdict.explain);
     record.reply = record.limit_name = text;
     record.client = record.server = address_of("2001:db8:1111:2222:3333:4444:5555:6666", 65535);
-    record.verdict.also = record.verdict.notes = UINT32_MAX;
+    record.verdict.also = UINT32_MAX;
+    record.verdict.notes = UINT64_MAX;
     record.verdict.waited_us = record.verdict.limit_us = record.duration_us = UINT64_MAX;
     record.octets_client = record.octets_server = UINT64_MAX;
     record.mails_ok = record.mails_total = record.rcpts_ok = record.rcpts_total = UINT32_MAX;
@@ -425,7 +426,7 @@ static void every_note_fits(void **state)
     (void)state;
     struct record record = stalled_session();
     char line[RECORD_LINE_OCTETS];
-    record.verdict.notes = UINT32_MAX;
+    record.verdict.notes = UINT64_MAX;
     record_to_json(&record, line);
     for (unsigned bit = 0; bit < NOTE_COUNT; bit++) {
         assert_non_null(strstr(line, note_name(bit)));

@@ -649,7 +649,7 @@ static void test_undelivered(void **state) /* S22, S25, S43, S66 */
     session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
     wait_ms(20000);
     server("421 4.4.2 server.test Error: timeout exceeded\r\n");
-    leg(SIDE_SERVER, stuck(LEG_ONLY_BIG_LOST, 20000));
+    leg(SIDE_SERVER, stuck(LEG_ONLY_BIG_LOST | LEG_HEARD, 20000));
     ends(SESSION_END_SERVER_FIN);
     expect_verdict(FAULT_SERVER_NETWORK, CAUSE_PATH_MTU_BLACK_HOLE, CONFIDENCE_CERTAIN);
 
@@ -833,7 +833,8 @@ static void test_one_mail_of_several_refused(void **state)
             one_mail(i == refused ? "550 5.1.1 <b>: User unknown\r\n" : "250 ok\r\n");
         }
         client("QUIT\r\n");
-        server(refused == 1 ? "421 4.3.2 Service closing\r\n" : "221 Bye\r\n"); /* a 421 to QUIT says no more */
+        server(refused == 1 ? "421 4.3.2 Service closing\r\n"
+                            : "221 Bye\r\n"); /* a 421 to QUIT says no more */
         ends(SESSION_END_SERVER_FIN);
         if (refused < 3) {
             expect_verdict(FAULT_POLICY, CAUSE_REJECTED, CONFIDENCE_CERTAIN);
@@ -1507,6 +1508,360 @@ static void test_half_closed_behind_the_dot(void **state)
     }
 }
 
+/* A body at `octets` a second for `seconds`, as both legs show it. */
+static void slow_body(unsigned octets, unsigned seconds, struct leg_evidence client_leg,
+                      struct leg_evidence server_leg)
+{
+    char line[1024];
+    memset(line, 'x', sizeof line - 1);
+    line[octets < sizeof line ? octets : sizeof line - 1] = '\0';
+    data();
+    for (unsigned i = 0; i < seconds; i++) {
+        client(line);
+        wait_ms(1000);
+    }
+    leg(SIDE_CLIENT, client_leg);
+    leg(SIDE_SERVER, server_leg);
+}
+
+static void
+test_what_held_a_slow_body_up(void **state) /* S51 to S54 in both ways of measuring, and their controls */
+{
+    (void)state;
+    const struct leg_evidence fine = {.sent_segments = 100, .came_segments = 100, .flags = LEG_TAPPED};
+    struct leg_evidence lossy_client = fine, lossy_server = fine, narrow_server = fine, closed_server = fine,
+                        full_client = fine, noisy_client = fine;
+    lossy_client.late_segments = 10;
+    lossy_server.retrans_count = 10;
+    noisy_client.late_segments = 4; /* other than by packets, this much is nothing */
+    noisy_client.flags = 0;
+    narrow_server.rtt_least_us = 5000;
+    narrow_server.rtt_us = 2204000;
+    narrow_server.retrans_count = 4;
+    closed_server.window_limited_ms = 15000;
+    full_client.came_segments = 1;
+    const struct {
+        struct leg_evidence client_leg, server_leg;
+        enum fault fault;
+        enum cause cause;
+        uint32_t also;
+    } stories[] = {
+        {lossy_client, fine, FAULT_CLIENT_NETWORK, CAUSE_LOSS, 0},
+        {fine, lossy_server, FAULT_SERVER_NETWORK, CAUSE_LOSS, 0},
+        {fine, narrow_server, FAULT_SERVER_NETWORK, CAUSE_BANDWIDTH, 0},
+        {full_client, fine, FAULT_CLIENT_NETWORK, CAUSE_BANDWIDTH, 1u << FAULT_CLIENT},
+        {fine, closed_server, FAULT_SERVER, CAUSE_NOT_READING, 0},
+        {fine, fine, FAULT_CLIENT, CAUSE_SLOW_SENDER, 0},
+        {noisy_client, fine, FAULT_CLIENT, CAUSE_SLOW_SENDER, 0},
+        {lossy_client, lossy_server, FAULT_CLIENT, CAUSE_SLOW_SENDER, /* both: who knows */
+         1u << FAULT_CLIENT_NETWORK | 1u << FAULT_SERVER_NETWORK},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        for (unsigned seconds = 10; seconds <= 40; seconds *= 2) {
+            story_begin();
+            slow_body(1000, seconds, stories[i].client_leg, stories[i].server_leg);
+            server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+            ends(SESSION_END_SERVER_FIN);
+            if (i == 4 && seconds == 40) { /* less than half of the time: not the window */
+                finish();
+                continue;
+            }
+            expect_verdict(stories[i].fault, stories[i].cause, CONFIDENCE_LIKELY);
+            assert_int_equal(record.verdict.also, stories[i].also);
+        }
+        story_begin(); /* nobody's time ran out: a remark, no fault */
+        slow_body(1000, 20, stories[i].client_leg, stories[i].server_leg);
+        client("\r\n.\r\n");
+        server("250 2.0.0 Ok: queued\r\n");
+        quit();
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+        assert_int_equal(strstr(last_line, "bottleneck=") != NULL, i != 7);
+        story_begin(); /* the client itself leaves: its network's loss or its own will; the control: unharmed legs */
+        slow_body(1000, 20, stories[i].client_leg, stories[i].server_leg);
+        ends(SESSION_END_CLIENT_RESET);
+        const struct verdict *verdict = finish();
+        assert_true(verdict->fault == FAULT_CLIENT || (verdict->also & 1u << FAULT_CLIENT) != 0 || i == 4);
+    }
+    story_begin(); /* S70: the server's limit on the whole session, and who used the time up */
+    slow_body(1000, 20, fine, lossy_server);
+    server("421 Exceeded allowable connection time, disconnecting.\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_POLICY, CAUSE_SESSION_TIME_LIMIT, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.also, 1u << FAULT_SERVER_NETWORK);
+}
+
+/* The client is done, the octets are still in our own buffers: the server has not got them, so it owes no answer. */
+static void test_slow_server_leg_behind_our_buffers(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct leg_evidence narrow = {.sent_segments = 100,
+                                      .came_segments = 5,
+                                      .rtt_least_us = 5000,
+                                      .rtt_us = 2000000,
+                                      .busy_ms = 20000,
+                                      .unsent_octets = 100000,
+                                      .unacked_octets = 14480};
+        story_begin();
+        data();
+        client("Subject: x\r\n\r\nx\r\n.\r\n");
+        wait_ms(20000);
+        narrow.unacked_since_us = now_us - 500000;
+        leg(SIDE_CLIENT, (struct leg_evidence){.sent_segments = 5, .came_segments = 100});
+        leg(SIDE_SERVER, narrow);
+        if (i == 0) {
+            server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+            ends(SESSION_END_SERVER_FIN);
+        } else {
+            ends(SESSION_END_CLIENT_FIN);
+        }
+        expect_verdict(FAULT_SERVER_NETWORK, CAUSE_BANDWIDTH, CONFIDENCE_LIKELY);
+        assert_int_equal(record.verdict.also, i == 0 ? 0 : 1u << FAULT_CLIENT);
+    }
+}
+
+static void test_boxes_that_spoil_tcp(void **state) /* S55, S56, S57 */
+{
+    (void)state;
+    static const struct {
+        uint32_t flag;
+        enum cause cause;
+    } boxes[] = {
+        {LEG_WINDOW_TINY, CAUSE_WINDOW_SCALE_BROKEN},
+        {LEG_WINDOW_TRACKED, CAUSE_WINDOW_SCALE_BROKEN},
+        {LEG_SACK_FOREIGN, CAUSE_SEQUENCE_REWRITTEN},
+    };
+    for (size_t i = 0; i < sizeof boxes / sizeof boxes[0]; i++) {
+        const struct leg_evidence spoilt = {.flags = boxes[i].flag, .sent_segments = 100, .came_segments = 9};
+        const struct leg_evidence fine = {.sent_segments = 9, .came_segments = 100};
+        for (unsigned on_client = 0; on_client < 2; on_client++) {
+            story_begin(); /* the body crawls until the server tires */
+            slow_body(300, 20, on_client ? spoilt : fine, on_client ? fine : spoilt);
+            server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+            ends(SESSION_END_SERVER_FIN);
+            expect_verdict(FAULT_MIDDLEBOX, boxes[i].cause, CONFIDENCE_LIKELY);
+            assert_int_equal(record.verdict.where, on_client ? WHERE_CLIENT_LEG : WHERE_SERVER_LEG);
+            story_begin(); /* it broke nothing: a remark */
+            mail();
+            leg(on_client ? SIDE_CLIENT : SIDE_SERVER, spoilt);
+            quit();
+            ends(SESSION_END_CLIENT_FIN);
+            expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+            assert_int_equal(record.verdict.notes,
+                             on_client ? NOTE_TCP_BOX_CLIENT_LEG : NOTE_TCP_BOX_SERVER_LEG);
+        }
+    }
+}
+
+static void test_tarpit(void **state) /* S35, with and without errors before it, at half and double */
+{
+    (void)state;
+    for (unsigned ms = 1000; ms <= 4000; ms *= 2) {
+        for (unsigned errors = 0; errors < 2; errors++) {
+            story_begin();
+            hello();
+            client("MAIL FROM:<a>\r\n");
+            server("250 ok\r\n");
+            for (unsigned i = 1; i < 4; i++) {
+                client("RCPT TO:<b>\r\n");
+                wait_ms((uint64_t)i * ms);
+                server(errors ? "550 5.1.1 unknown\r\n" : "250 ok\r\n");
+            }
+            client("NOOP\r\n");
+            wait_ms(4u * ms);
+            leg(SIDE_SERVER, (struct leg_evidence){.connect = CONNECT_ESTABLISHED});
+            ends(SESSION_END_CLIENT_FIN);
+            expect_verdict(errors ? FAULT_POLICY : FAULT_SERVER, CAUSE_TARPIT, CONFIDENCE_LIKELY);
+            assert_int_equal(record.verdict.limit_by, LIMIT_BY_SERVER);
+            assert_true((record.verdict.notes & NOTE_TARPIT) != 0);
+        }
+    }
+    story_begin(); /* a patient client: nothing happened */
+    hello();
+    for (unsigned i = 1; i < 6; i++) {
+        client("NOOP\r\n");
+        wait_ms(i * 2000u);
+        server("250 ok\r\n");
+    }
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_true((record.verdict.notes & NOTE_TARPIT) != 0);
+    story_begin(); /* one slow reply is no tarpit */
+    hello();
+    client("NOOP\r\n");
+    wait_ms(20000);
+    server("250 ok\r\n");
+    client("NOOP\r\n");
+    server("250 ok\r\n");
+    client("NOOP\r\n");
+    wait_ms(20000);
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+}
+
+static void test_reset_of_a_host_whose_connection_is_gone(void **state) /* S41, and the controls S62, S82 */
+{
+    (void)state;
+    static const struct {
+        struct leg_evidence leg;
+        bool gone;
+    } stories[] = {
+        {{.flags = LEG_RESET_FITS | LEG_RESET_ANSWERS}, true},
+        {{.unacked_octets = 30}, true}, /* the RST itself was not seen */
+        {{.probe = PROBE_SENT}, true},
+        {{.flags = LEG_RESET_FITS | LEG_RESET_OWN, .unacked_octets = 30}, false},
+        {{.flags = LEG_RESET_FITS}, false},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        for (unsigned wait = 0; wait < 2; wait++) {
+            story_begin();
+            data();
+            client("Subject: x\r\n");
+            wait_ms(wait * 10000u);
+            leg(SIDE_CLIENT, stories[i].leg);
+            ends(SESSION_END_CLIENT_RESET);
+            if (stories[i].gone) {
+                expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_RESET_INJECTED, CONFIDENCE_LIKELY);
+                assert_int_equal(record.verdict.also, 1u << FAULT_CLIENT | 1u << FAULT_MIDDLEBOX);
+                assert_non_null(strstr(record.verdict.explain, "no end of it had passed here"));
+            } else {
+                expect_verdict(FAULT_CLIENT, CAUSE_ABORTED, CONFIDENCE_CERTAIN);
+            }
+        }
+        story_begin();
+        mail();
+        client("QUIT\r\n");
+        leg(SIDE_CLIENT, stories[i].leg);
+        ends(SESSION_END_CLIENT_RESET);
+        expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    }
+}
+
+static void test_idle_inside_tls(void **state) /* S27 through TLS; S81 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        story_begin();
+        tls_hello();
+        inside(SIDE_CLIENT, 30);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 32);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 6);
+        inside(SIDE_SERVER, 37);
+        inside(SIDE_CLIENT, 1500);
+        inside(SIDE_SERVER, 30);
+        wait_ms(i < 2 ? 10000 : 300000);
+        ends(i % 2 ? SESSION_END_SERVER_RESET : SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_NONE, CAUSE_IDLE_REAPED, CONFIDENCE_POSSIBLE);
+    }
+    for (unsigned i = 0; i < 3; i++) { /* DATA, or QUIT, and an answer: of a farewell's length or longer */
+        story_begin();
+        tls_hello();
+        inside(SIDE_CLIENT, 30);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 32);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 6);
+        inside(SIDE_SERVER, i == 0 ? 15 : 70);
+        if (i != 2) {
+            inside(SIDE_SERVER, 2);
+        }
+        ends(SESSION_END_SERVER_FIN);
+        if (i == 0) {
+            expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
+        } else {
+            expect_verdict(FAULT_SERVER, CAUSE_SILENT_CLOSE, CONFIDENCE_POSSIBLE);
+            assert_int_equal(record.verdict.also, 1u << FAULT_POLICY);
+        }
+    }
+}
+
+static void test_server_takes_leave_inside_tls(void **state) /* S26, S24, S49, S50 and S43 through TLS */
+{
+    (void)state;
+    static const struct {
+        struct leg_evidence client_leg;
+        enum fault fault;
+        enum cause cause;
+    } stories[] = {
+        {{.probe = PROBE_ANSWERED, .flags = LEG_TAPPED}, FAULT_CLIENT, CAUSE_COMMAND_STALL},
+        {{.probe = PROBE_REVEALED, .revealed_octets = 30, .flags = LEG_TAPPED},
+         FAULT_CLIENT_NETWORK,
+         CAUSE_OCTETS_LOST},
+        {{.probe = PROBE_UNANSWERED}, FAULT_CLIENT_NETWORK, CAUSE_LEG_UNANSWERED},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        for (unsigned end = 0; end < 3; end++) {
+            story_begin();
+            tls_hello();
+            inside(SIDE_CLIENT, 30);
+            inside(SIDE_SERVER, 14);
+            inside(SIDE_CLIENT, 32);
+            inside(SIDE_SERVER, 14);
+            wait_ms(6000);
+            leg(SIDE_CLIENT, stories[i].client_leg);
+            inside(SIDE_SERVER, 47);
+            inside(SIDE_SERVER, 2);
+            if (end == 1) {
+                inside(SIDE_CLIENT, 2);
+            }
+            leg(SIDE_CLIENT, session.legs[0]); /* the sample at the end */
+            ends(end == 0   ? SESSION_END_SERVER_FIN
+                 : end == 1 ? SESSION_END_CLIENT_FIN
+                            : SESSION_END_SERVER_RESET);
+            const struct verdict *verdict = finish();
+            assert_string_equal(fault_name(verdict->fault), fault_name(stories[i].fault));
+            assert_string_equal(cause_name(verdict->cause), cause_name(stories[i].cause));
+            assert_int_equal(verdict->waited_us, 6000000);
+        }
+    }
+    story_begin(); /* the server hung up on a client that goes on: no leave was taken */
+    tls_hello();
+    inside(SIDE_CLIENT, 30);
+    inside(SIDE_SERVER, 14);
+    wait_ms(6000);
+    inside(SIDE_SERVER, 5);
+    inside(SIDE_CLIENT, 32);
+    inside(SIDE_SERVER, 14);
+    inside(SIDE_CLIENT, 6);
+    inside(SIDE_CLIENT, 2);
+    ends(SESSION_END_CLIENT_FIN);
+    assert_int_equal(finish()->fault, FAULT_NONE);
+}
+
+static void test_health_probe_of_implicit_tls(void **state) /* S10 on port 465 */
+{
+    (void)state;
+    for (unsigned ms = 10; ms <= 100000; ms *= 100) {
+        story_begin_with(&(struct dialogue_options){.implicit_tls = true}, true);
+        wait_ms(ms);
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(FAULT_NONE, CAUSE_PROBE_ONLY, CONFIDENCE_LIKELY);
+    }
+}
+
+static void test_masked_keywords(void **state) /* S32 and the monitor that looks like it */
+{
+    (void)state;
+    for (unsigned masked = 0; masked < 2; masked++) {
+        story_begin();
+        greet();
+        client("EHLO client.test\r\n");
+        server(masked ? "250-server.test\r\n250-XXXXXXXA\r\n250 SIZE 1000\r\n"
+                      : "250-server.test\r\n250 SIZE 1000\r\n");
+        quit();
+        ends(SESSION_END_CLIENT_FIN);
+        if (masked) {
+            expect_verdict(FAULT_MIDDLEBOX, CAUSE_CAPABILITIES_MASKED, CONFIDENCE_LIKELY);
+        } else {
+            expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+        }
+    }
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -1574,6 +1929,15 @@ int main(void)
         cmocka_unit_test(test_clock_steps_back),
         cmocka_unit_test(test_load_is_not_claimed_when_the_reply_does_not_say),
         cmocka_unit_test(test_half_closed_behind_the_dot),
+        cmocka_unit_test(test_what_held_a_slow_body_up),
+        cmocka_unit_test(test_slow_server_leg_behind_our_buffers),
+        cmocka_unit_test(test_boxes_that_spoil_tcp),
+        cmocka_unit_test(test_tarpit),
+        cmocka_unit_test(test_reset_of_a_host_whose_connection_is_gone),
+        cmocka_unit_test(test_idle_inside_tls),
+        cmocka_unit_test(test_server_takes_leave_inside_tls),
+        cmocka_unit_test(test_health_probe_of_implicit_tls),
+        cmocka_unit_test(test_masked_keywords),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
