@@ -182,6 +182,9 @@ static void set_time(struct replay *replay, int64_t unix_us)
     if (passed_us < -REPLAY_BACK_US || passed_us > REPLAY_LEAP_US) {
         int64_t stands_for_us = passed_us < 0 ? 0 : REPLAY_LEAP_US;
         replay->totals->time_steps++;
+        if (passed_us > 0) { /* whether anybody was silent all that time, nobody saw */
+            tracker_finish(replay->tracker, replay->now_us);
+        }
         replay->offset_us = (int64_t)replay->now_us + stands_for_us - unix_us;
         passed_us = stands_for_us;
     }
@@ -235,8 +238,9 @@ static void say_remarks(const struct replay *replay)
     tracker_stats(replay->tracker, &stats);
     if (replay->totals->time_steps > 0) {
         fprintf(to,
-                "smtpwitness: replay: the clock of the capture stepped %" PRIu64
-                " times; no silence is counted there\n",
+                "smtpwitness: replay: the clock of the capture stepped, or nothing at all was captured for "
+                "more than an "
+                "hour, %" PRIu64 " times; nobody is charged for that time\n",
                 replay->totals->time_steps);
     }
     if (stats.copies > 0) {

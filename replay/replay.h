@@ -1,6 +1,7 @@
 /* replay - capture files through the tracker: whose fault was each session in them?
- * Several files are merged by time, as if one machine had written them. A clock that steps back, or forward by more than
- * REPLAY_LEAP_US, does not make anybody wait: it is counted and said.
+ * Several files are merged by time, as if one machine had written them. A clock that steps back makes nobody wait. Where
+ * nothing was captured for REPLAY_LEAP_US, be it that the clock was set, the machine slept or the capture paused, the
+ * sessions that were open end as far as they were seen. Both are counted and said.
  * Writes:  records or stories to `output`, remarks (damage, time steps, unknown link types) to `remarks`, one line each.
  * Bounds:  REPLAY_MAX_FILES files, REPLAY_MAX_FLOWS connections at once. Memory does not grow with the files.
  * Threads: one. */
@@ -18,7 +19,7 @@
 #define REPLAY_MAX_FILES 256
 #define REPLAY_MAX_PORTS 64
 #define REPLAY_MAX_FLOWS 65536
-#define REPLAY_LEAP_US   INT64_C(86400000000) /* no session outlasts a day of silence */
+#define REPLAY_LEAP_US   INT64_C(3600000000) /* far longer than anybody may be silent */
 #define REPLAY_BACK_US   INT64_C(1000000) /* less than this back is reordering in the capture, not the clock */
 
 enum replay_format {

@@ -474,6 +474,7 @@ void tracker_finish(struct tracker *tracker, uint64_t now_us)
             flow_table_remove(tracker->table, entry);
         }
     }
+    tracker->finishing = false;
 }
 
 void tracker_stats(const struct tracker *tracker, struct tracker_stats *stats)

@@ -180,7 +180,7 @@ void tracker_session_close(struct tracker *tracker, struct tracker_session *trac
 /* A keepalive towards `side` was sent in the other side's name. */
 void tracker_note_probe(struct tracker_session *tracked, enum side side);
 
-/* No more packets come: every open session ends now. */
+/* No more packets come: every open session ends now. What comes nevertheless begins anew. */
 void tracker_finish(struct tracker *tracker, uint64_t now_us);
 
 void tracker_stats(const struct tracker *tracker, struct tracker_stats *stats);

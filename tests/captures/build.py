@@ -848,6 +848,18 @@ def _(s):
     s.quit()
 
 
+@built("clock-forward", "none,unknown", "clean", "the clock of the capture is set two hours forward in mid-session", step=7200, paces=())
+def _(s):
+    s.mail()
+    s.quit()
+
+
+@built("clock-set", "none,unknown", "clean", "the clock of the capture is set from 1970 in mid-session", step=1_700_000_000, paces=())
+def _(s):
+    s.mail()
+    s.quit()
+
+
 def frames_of(options, function, version, pace=1):
     capture = Capture()
     session = Session(capture, version, **options.get("session", {}))

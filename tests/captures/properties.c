@@ -433,6 +433,95 @@ static void fragments_lost(const struct packets *from, struct packets *to)
     packets_clear(&middle);
 }
 
+static uint32_t get32(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static void add32(uint8_t *at, uint32_t number)
+{
+    number += get32(at);
+    for (unsigned i = 0; i < 4; i++) {
+        at[i] = (uint8_t)(number >> (24 - 8 * i));
+    }
+}
+
+static unsigned direction_of(const struct packet *packet)
+{
+    int order = memcmp(packet->source.octets, packet->destination.octets, 16);
+    return order < 0 || (order == 0 && packet->source.port < packet->destination.port) ? 0 : 1;
+}
+
+/* The numbers of a packet of IPv4 or IPv6 without extension headers, moved by what belongs to each direction. */
+static void shift_numbers(struct packet_copy *copy, const uint32_t by[2])
+{
+    struct packet packet;
+    if (packet_parse(&packet, copy->octets, copy->captured, copy->length) != PACKET_OK) {
+        return;
+    }
+    unsigned way = direction_of(&packet);
+    bool four = copy->octets[0] >> 4 == 4;
+    size_t ip = four ? (size_t)(copy->octets[0] & 15) * 4 : 40;
+    if (packet.kind == PACKET_ICMP_ERROR) {
+        size_t quoted = ip + 8 + (four ? (size_t)(copy->octets[ip + 8] & 15) * 4 : 40);
+        add32(copy->octets + quoted + 4, by[way]);
+        return;
+    }
+    uint8_t *tcp = copy->octets + ip;
+    add32(tcp + 4, by[way]);
+    if (packet.flags & PACKET_ACK) {
+        add32(tcp + 8, by[1 - way]);
+    }
+    size_t end = (size_t)(tcp[12] >> 4) * 4;
+    end = end < copy->captured - ip ? end : copy->captured - ip;
+    for (size_t at = 20; at < end;) {
+        size_t size = tcp[at] <= 1 ? 1 : at + 1 < end ? tcp[at + 1] : 0;
+        if (tcp[at] == 0 || size == 0 || size > end - at) {
+            return;
+        }
+        for (size_t edge = at + 2; tcp[at] == 5 && edge + 4 <= at + size; edge += 4) {
+            add32(tcp + edge, by[1 - way]);
+        }
+        at += size;
+    }
+}
+
+/* The numbers pass 2^32 in the middle of one segment of each direction: in a line, in a body, in a handshake. */
+static void wrap_numbers(const struct packets *from, struct packets *to)
+{
+    uint32_t by[2] = {0, 0}, seen[2] = {0, 0};
+    for (size_t i = 0; i < from->count; i++) {
+        struct packet packet;
+        packets_add_copy(to, &from->at[i]);
+        if (packet_parse(&packet, from->at[i].octets, from->at[i].captured, from->at[i].length) ==
+                PACKET_OK &&
+            packet.kind == PACKET_TCP && packet.payload_length > 0) {
+            unsigned way = direction_of(&packet);
+            by[way] =
+                any(++seen[way]) == 0 ? 0 - packet.sequence - (uint32_t)packet.payload_length / 2 : by[way];
+        }
+    }
+    for (size_t i = 0; i < to->count; i++) {
+        shift_numbers(&to->at[i], by);
+    }
+}
+
+/* The same again three seconds later, on the same ports with other numbers: while the first is in TIME-WAIT, if it ended. */
+static void again_on_the_same_ports(const struct packets *from, struct packets *to)
+{
+    const uint32_t by[2] = {0x12345678 + any(1u << 30), 0x789abcde + any(1u << 30)};
+    int64_t later_us = from->at[from->count - 1].unix_us - from->at[0].unix_us + 3000000;
+    for (unsigned round = 0; round < 2; round++) {
+        for (size_t i = 0; i < from->count; i++) {
+            packets_add_copy(to, &from->at[i]);
+            if (round == 1) {
+                to->at[to->count - 1].unix_us += later_us;
+                shift_numbers(&to->at[to->count - 1], by);
+            }
+        }
+    }
+}
+
 /* Behind the last packet of each connection that both sides closed, both reset it. The state is the capture's own: the reset has
  * the number that the other side acknowledged last. */
 static void resets_behind(const struct packets *from, struct packets *to)
@@ -497,6 +586,8 @@ static const struct variant {
     {"in fragments, the last first", fragments_backwards, RULE_SAME, 1},
     {"in fragments of IPv6", v6_fragments, RULE_NO_NEW, 1},
     {"in fragments, 5 % of them lost", fragments_lost, RULE_NOT_SURE, 10},
+    {"numbers that wrap", wrap_numbers, RULE_SAME, 12},
+    {"again on the same ports", again_on_the_same_ports, RULE_NO_NEW, 1},
     {"resets behind the end", resets_behind, RULE_NO_NEW, 1},
 };
 

@@ -222,7 +222,7 @@ static void test_time_steps(void **state)
     fclose(remarks);
     assert_int_equal(totals.packets, 5);
     assert_int_equal(totals.time_steps, 2);
-    assert_int_equal(totals.sessions, 2); /* the SYN a day later is another attempt */
+    assert_int_equal(totals.sessions, 2); /* the SYN years later is another attempt */
     assert_non_null(strstr(text, "duration-ms=2000 "));
     free(text);
     settings_destroy(settings);
