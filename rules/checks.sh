@@ -101,6 +101,10 @@ comment xt_comment mangle -m comment --comment x
 REJECT ipt_REJECT filter -p tcp -j REJECT --reject-with tcp-reset
 TEXT
     [ "$set_fail" = closed ] || echo "recent xt_recent raw -m recent ! --rcheck --seconds 2 --name probe --mask $(any_address "$1")"
+    [ -z "$set_translated" ] || cat <<TEXT
+connmark xt_connmark mangle -m connmark --mark 0x1/0x1
+CONNMARK xt_connmark mangle -j CONNMARK --set-xmark 0x1/0x1
+TEXT
     [ "$set_zone" = none ] || cat <<TEXT
 CT_zone xt_CT raw -j CT --zone 1
 conntrack xt_conntrack mangle -m conntrack --ctstate ESTABLISHED
@@ -387,16 +391,24 @@ rules_met() { # FILE TABLE CHAIN: what a new connection to our ports can meet
         -v interfaces="$set_in_interfaces" -v skip='^SMTPWITNESS_' "$1"
 }
 
+# A rule that sends a connection elsewhere before we see its socket; --translated names those we know how to take.
 check_nat() { # FILE
     rules_met "$1" nat PREROUTING | grep -E -- '-j (DNAT|REDIRECT|NETMAP)( |$)' >"$work/met"
     while read -r rule; do
-        target=$(echo "$rule" | sed -n 's/.* -d \([^ ]*\)\/\(32\|128\) .*/\1/p')
-        if [ -n "$target" ] && ip "-$family" -o address show | grep -qF " $target/"; then
-            finding_warning "$name: these connections come to the router's own address and are not intercepted: $rule" \
-                'put the witness on the router behind, or route the server address instead of translating it'
+        public=$(echo "$rule" | sed -n 's/.* -d \([^ ]*\)\/\(32\|128\) .*/\1/p')
+        server=$(echo "$rule" | sed -n -e 's/.*-j DNAT --to-destination \([0-9a-f.:]*\)$/\1/p' \
+            -e 's/.*-j DNAT --to-destination \[\([0-9a-f:]*\)\]/\1/p')
+        for port in $(echo "$set_ports" | tr , ' '); do # to the same port is as good as to none
+            case $server in *.*:"$port") server=${server%:*} ;; *:*:*) [ "$family" = 6 ] && server=${server%":$port"} ;; esac
+        done
+        case $server in *.*:*) server='' ;; esac
+        case " $set_translated " in *" $public=$server "*) continue ;; esac
+        check_nat_remedy='let the rule leave our ports out, exempt the address, or use nfq'
+        [ -z "$public" ] || [ -z "$server" ] || check_nat_remedy="load with --translated $public=$server; or let the rule leave our ports out"
+        if [ -n "$public" ] && ip "-$family" -o address show | grep -qF " $public/"; then
+            finding_warning "$name: these connections come to the router's own address and are not intercepted: $rule" "$check_nat_remedy"
         else
-            finding_problem "$name: destination translation before interception gives the client a reset: $rule" \
-                'let the rule leave port 25 out, or exempt the addresses it translates from translation'
+            finding_problem "$name: destination translation before interception gives the client a reset: $rule" "$check_nat_remedy"
         fi
     done <"$work/met"
     [ "$family" = 4 ] || check_nat_source6 "$1"

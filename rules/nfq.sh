@@ -196,10 +196,14 @@ check_forwarding_or_bridge() {
         'nothing; verdicts about silence are less certain there'
 }
 
-check_proxy_rules() { # FILE
+check_proxy_rules() { # FILE: both at once is fine, each sees what the other does not
     grep -q '^:SMTPWITNESS_PRE ' "$1" || return 0
-    finding_problem "$name: the rules of the proxy are loaded: intercepted connections are not forwarded, so nothing would be seen" \
-        "choose one way; to use this one: $program proxy unload"
+    finding_warning "$name: the rules of the proxy are loaded: connections it takes are not forwarded; these rules see those that pass it by" \
+        "nothing, if both are meant; to use these alone: $program proxy unload"
+    if [ "$set_bypass" != no ] && grep -q '^-A SMTPWITNESS_NEW .*-j CONNMARK ' "$1"; then
+        finding_problem "$name: --bypass would take away the connection marks of the proxy's --translated connections" \
+            'leave one of the two out'
+    fi
 }
 
 check_queue_owner() { # FILE

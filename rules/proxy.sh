@@ -22,6 +22,12 @@
 #   mangle  SET     never visited: its comment remembers mark, table and priority for unload.
 #   any     MADE    never visited: says that the table did not exist before us, so that unload removes it.
 #
+# Destination translation (--translated PUBLIC=SERVER) happens after mangle, so the socket of the client leg has SERVER's
+# address while its packets still bear PUBLIC when we look for it. Such a connection is known by its connection mark
+# instead. Translation keeps its legs apart, so they get no zone: PUBLIC is what the client leg began with, and the
+# server leg, which has the same answers, is given another port by the kernel. Connections to SERVER by its own address
+# would have both legs in one entry, as above, and are left alone.
+#
 # A SYN never takes the DIVERT path: TPROXY alone knows what to do when the client uses its port again while
 # our old socket is in TIME_WAIT (net/netfilter/xt_TPROXY.c, nf_tproxy_handle_time_wait4).
 
@@ -76,13 +82,47 @@ plan_zone() { # FAMILY
     echo ':SMTPWITNESS_PRE'
     echo ':SMTPWITNESS_NEW'
     echo ':SMTPWITNESS_OUT'
+    plan_translated "$1"
     echo "-A SMTPWITNESS_PRE $raw_client -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j CT --zone $set_zone"
     plan_jumps_new "$raw_client -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
     plan_gate "$1"
-    plan_exceptions "$1"
+    plan_exempts "$1"
+    plan_local
     echo "-A SMTPWITNESS_NEW -j CT --zone $set_zone"
     echo "-A SMTPWITNESS_OUT -p tcp -m multiport --sports $set_ports -m multiport ! --dports $set_ports -m addrtype ! --src-type LOCAL -j CT --zone $set_zone"
     echo '-I PREROUTING 1 -j SMTPWITNESS_PRE'
+}
+
+translated_pairs() { # FAMILY: "PUBLIC SERVER" lines
+    for pair in $set_translated; do
+        case $1$pair in 4*:* | 6*.*) continue ;; esac
+        echo "${pair%%=*} ${pair#*=}"
+    done
+}
+
+plan_translated() { # FAMILY: no zone for either address
+    translated_pairs "$1" | while read -r public server; do
+        for address in "$public" "$server"; do
+            echo "-A SMTPWITNESS_PRE -d $address -p tcp -m multiport --dports $set_ports -j RETURN"
+        done
+        echo "-A SMTPWITNESS_OUT -s $server -p tcp -m multiport --sports $set_ports -j RETURN"
+    done
+}
+
+plan_translated_open() { # FAMILY ICMP: packets of connections that were taken
+    translated_pairs "$1" | while read -r public server; do
+        echo "-A SMTPWITNESS_PRE -d $public -p tcp -m multiport --dports $set_ports -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m connmark --mark $set_mark -j SMTPWITNESS_DIVERT"
+        echo "-A SMTPWITNESS_PRE -d $public -p $2 -m conntrack --ctstate RELATED -m connmark --mark $set_mark -j SMTPWITNESS_DIVERT"
+    done
+}
+
+plan_translated_new() { # FAMILY
+    translated_pairs "$1" | while read -r public server; do
+        echo "-A SMTPWITNESS_NEW -d $public -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"
+        echo "-A SMTPWITNESS_NEW -d $public -p tcp -j CONNMARK --set-xmark $set_mark"
+        echo "-A SMTPWITNESS_NEW -d $public -p tcp -j TPROXY --on-port $set_listen_port --tproxy-mark $set_mark"
+        echo "-A SMTPWITNESS_NEW -d $server -j RETURN"
+    done
 }
 
 plan_mangle() {
@@ -91,13 +131,16 @@ plan_mangle() {
     echo ':SMTPWITNESS_DIVERT'
     echo ':SMTPWITNESS_NEW'
     plan_record "$set_mark" "$set_table" "$set_priority"
+    plan_translated_open "$1" "$icmp"
     echo "-A SMTPWITNESS_PRE -p $icmp -m socket --transparent -j SMTPWITNESS_DIVERT"
     echo "-A SMTPWITNESS_PRE -p tcp -m multiport --ports $set_ports -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
     plan_jumps_new "-p tcp -m multiport --dports $set_ports"
     echo "-A SMTPWITNESS_DIVERT -j MARK --set-xmark $set_mark"
     echo '-A SMTPWITNESS_DIVERT -j ACCEPT'
     plan_gate "$1"
-    plan_exceptions "$1"
+    plan_exempts "$1"
+    plan_translated_new "$1"
+    plan_local
     # Connections that were open before us go on being forwarded. A client that answers a SYN cookie has
     # neither socket nor state in this zone and must be taken: so not --syn.
     [ "$set_zone" = none ] ||
@@ -130,14 +173,15 @@ plan_jumps_new() { # MATCH
     done
 }
 
-plan_exceptions() { # FAMILY: mail for the router itself, and networks to leave alone
-    echo '-A SMTPWITNESS_NEW -m addrtype --dst-type LOCAL -j RETURN'
+plan_exempts() { # FAMILY: networks to leave alone
     for network in $set_exempts; do
         case $1$network in 4*:* | 6*.*) continue ;; esac
         echo "-A SMTPWITNESS_NEW -s $network -j RETURN"
         echo "-A SMTPWITNESS_NEW -d $network -j RETURN"
     done
 }
+
+plan_local() { echo '-A SMTPWITNESS_NEW -m addrtype --dst-type LOCAL -j RETURN'; } # mail for the router itself
 
 # ---- what is there now ----
 

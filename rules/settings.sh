@@ -17,6 +17,7 @@ settings_default() {
     set_family=both
     set_fail=open
     set_exempts=''
+    set_translated=''
     set_keep_open=no
     set_dry_run=no
 }
@@ -69,6 +70,7 @@ setting_set() { # KEY VALUE WHERE
     port) setting_set_ports "$2" "$3" ;;
     in-interface) setting_add_interfaces "$2" "$3" ;;
     exempt) setting_add_exempts "$2" "$3" ;;
+    translated) setting_add_translated "$2" "$3" ;;
     mark) setting_set_mark "$2" "$3" ;;
     listen-port)
         is_number_between "$2" 1 65535 || die_usage "$3: '$2' is no port; give a number from 1 to 65535"
@@ -140,6 +142,19 @@ setting_add_exempts() {
     done
 }
 
+setting_add_translated() { # PUBLIC=SERVER; a blank between pairs
+    [ -n "$(list_spaces "$1")" ] || die_usage "$2: no address given; write for example 198.51.100.1=10.0.3.2"
+    for pair in $(list_spaces "$1"); do
+        case $pair in
+        */*) die_usage "$2: '$pair': give single addresses, as PUBLIC=SERVER" ;;
+        *:*=*:*) is_network6 "${pair%%=*}" && is_network6 "${pair#*=}" ;;
+        *=*) is_network4 "${pair%%=*}" && is_network4 "${pair#*=}" ;;
+        *) false ;;
+        esac || die_usage "$2: '$pair' is no PUBLIC=SERVER; write for example 198.51.100.1=10.0.3.2"
+        set_translated="${set_translated:+$set_translated }$pair"
+    done
+}
+
 setting_set_mark() {
     mark_value=${1%%/*}
     mark_mask=${1#*/}
@@ -166,7 +181,7 @@ settings_from_arguments() {
             option=${option%%=*}
             ;;
         --bypass | --keep-open | -n | --dry-run | -h | --help) ;;
-        --port | --in-interface | --exempt | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --fail | --settings)
+        --port | --in-interface | --exempt | --translated | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --fail | --settings)
             [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
             ;;
         *) die_usage "unknown option '$option'; see $program --help" ;;
@@ -192,7 +207,7 @@ settings_from_arguments() {
 settings_one_option() { # KEY VALUE: lists replace the file's list once, then grow; others may come once
     case $1 in
     port | in-interface | exempt | mark | family) ;;
-    listen-port | table | priority | zone | fail)
+    listen-port | table | priority | zone | fail | translated)
         [ "$mode" = proxy ] || die_usage "--$1 belongs to proxy; leave it out of $mode"
         ;;
     queue | queues | bypass)
@@ -203,12 +218,12 @@ settings_one_option() { # KEY VALUE: lists replace the file's list once, then gr
     case "$seen_options" in
     *" $1 "*)
         case $1 in
-        in-interface | exempt) ;;
+        in-interface | exempt | translated) ;;
         *) die_usage "--$1 is given twice; give it once" ;;
         esac
         ;;
     *)
-        case $1 in in-interface) set_in_interfaces='' ;; exempt) set_exempts='' ;; esac
+        case $1 in in-interface) set_in_interfaces='' ;; exempt) set_exempts='' ;; translated) set_translated='' ;; esac
         seen_options="$seen_options$1 "
         ;;
     esac
@@ -252,8 +267,8 @@ settings_one_line() { # LINE WHERE
     key=${1%%=*}
     value=${1#*=}
     case $key in
-    PORT | IN_INTERFACE | EXEMPT | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | FAMILY | FAIL) ;;
-    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS FAMILY FAIL" ;;
+    PORT | IN_INTERFACE | EXEMPT | TRANSLATED | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | FAMILY | FAIL) ;;
+    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT TRANSLATED LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS FAMILY FAIL" ;;
     esac
     case "$seen_keys" in *" $key "*) die_usage "$2: $key is set twice; set it once, lists separated by commas" ;; esac
     seen_keys="$seen_keys$key "
@@ -290,6 +305,7 @@ usage: smtpwitness-rules proxy load|show|check [OPTION]...
   --port N[,N...]         ports of the servers (25)
   --in-interface IF       where clients come in; may be repeated (every interface)
   --exempt NETWORK        leave traffic from or to NETWORK alone; may be repeated
+  --translated PUBLIC=SERVER  a rule of yours translates PUBLIC to SERVER (DNAT); may be repeated
   --listen-port N         where the witness listens (10025)
   --mark VALUE/MASK       mark bits of our own (proxy: 0x1000000/0x1000000, nfq: 0x3000000/0x3000000)
   --table N               routing table of our own (2525)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 
-from lab import ROUTER, Witness, claim, connect, ending, listen, run_tests, text_of, until
+from lab import PROGRAM, ROUTER, Witness, claim, connect, ending, listen, run_tests, text_of, until
 
 RULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "rules", "smtpwitness-rules")
 BOUND = 5.0  # seconds after a death or a hang in which every new connection must be through
@@ -300,6 +301,32 @@ def test_full():
             client.close()
         seconds = taken_again(witness)
         claim(seconds is not None, "... until sessions end", f"{seconds} s")
+
+
+def test_both():
+    """The packet hook beside the proxy sees what passes it by, and nothing else."""
+    with Server(), loaded(), Witness() as witness:
+        config = witness.config.name
+        ours = ["ip", "netns", "exec", ROUTER]
+        subprocess.run([*ours, RULES, "nfq", "load", "--in-interface", "r0"], check=True)
+        with subprocess.Popen([*ours, PROGRAM, "nfq", "--config", config, "--foreground", "--format=json"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as hook:
+            for line in hook.stderr:
+                if "nfq: ready" in line:
+                    break
+            threading.Thread(target=hook.stderr.read, daemon=True).start()
+            seen = []
+            threading.Thread(target=lambda: seen.extend(json.loads(line).get("client") for line in hook.stdout), daemon=True).start()
+            taken_again(witness)
+            proxied = both()
+            witness.process.kill()
+            witness.process.wait()
+            time.sleep(2.2)
+            passing = both()
+            claim(until(lambda: {a.name_text for a in passing} <= set(seen), 10), "the packet hook sees what passes a dead proxy by")
+            claim(not {a.name_text for a in proxied} & set(seen), "... and not what the proxy took")
+            hook.terminate()
+        subprocess.run([*ours, RULES, "nfq", "unload"], check=True)
 
 
 def test_closed():

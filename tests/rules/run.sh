@@ -4,7 +4,7 @@
 #   rl-cl 10.0.1.2 --(MTU 1300 on the way back)-- rl-mid --10.0.2.0/24-- rl-rt (the router) --10.0.3.0/24-- rl-sv 10.0.3.2
 #   the same with fd00:1:: fd00:2:: fd00:3::
 #
-# usage: run.sh [GROUP]...   groups: arguments state rollback checks traffic life; all of them when none is named
+# usage: run.sh [GROUP]...   groups: arguments state rollback checks traffic life placements; all of them when none is named
 # The names begin with $PREFIX (rl).
 set -u
 prefix=${PREFIX:-rl}
@@ -154,6 +154,10 @@ test_arguments() {
     refuse 'no rule priority' proxy load --priority 32766
     refuse 'no conntrack zone' proxy load --zone 65536
     refuse 'no family' proxy load --family 5
+    refuse 'no PUBLIC=SERVER' proxy load --translated 10.0.2.1
+    refuse 'no PUBLIC=SERVER' proxy load --translated 10.0.2.1=fd00:3::2
+    refuse 'give single addresses' proxy load --translated 10.0.2.0/24=10.0.3.2
+    refuse '--translated belongs to proxy' nfq load --translated 10.0.2.1=10.0.3.2
     refuse 'no way to fail' proxy load --fail half
     refuse '--fail belongs to proxy' nfq load --fail open
     refuse '--keep-open belongs to unload' proxy load --keep-open
@@ -176,7 +180,7 @@ test_settings_file() {
     check_has 'the command line overrides a list' '-i r7 ' "$shown"
     case $shown in *'-i r0 '*) not_ok 'the list of the file is gone' "$shown" ;; *) ok 'the list of the file is gone' ;; esac
     check_equal 'the sample file holds' "$(proxy show)" "$(sed 's/^#\([A-Z_]*=.*[^.]\)$/\1/' "$here/../../rules/rules.conf.sample" |
-        grep -v 'EXEMPT\|IN_INTERFACE' >"$scratch/sample.conf"; proxy show --settings "$scratch/sample.conf")"
+        grep -v 'EXEMPT\|IN_INTERFACE\|TRANSLATED' >"$scratch/sample.conf"; proxy show --settings "$scratch/sample.conf")"
 }
 
 # ---- load, unload, idempotence, foreign rules ----
@@ -489,6 +493,10 @@ test_checks_marks() {
 test_checks_rules() {
     finding 1 'destination translation before interception' 'iptables -t nat -A PREROUTING -d 192.0.2.9 -p tcp --dport 25 -j DNAT --to-destination 10.0.3.2' \
         'iptables -t nat -F PREROUTING' --family 4
+    finding 0 'load with --translated 10.0.2.1=10.0.3.2;' 'iptables -t nat -A PREROUTING -d 10.0.2.1 -p tcp --dport 25 -j DNAT --to-destination 10.0.3.2:25' \
+        'iptables -t nat -F PREROUTING' --family 4
+    finding 0 'load with --translated fd00:2::1=fd00:3::2;' 'ip6tables -t nat -A PREROUTING -d fd00:2::1 -p tcp --dport 25 -j DNAT --to-destination [fd00:3::2]:25' \
+        'ip6tables -t nat -F PREROUTING' --family 6
     finding 0 "the router's own address and are not intercepted" 'iptables -t nat -A PREROUTING -d 10.0.2.1 -p tcp --dport 25 -j DNAT --to-destination 10.0.3.2' \
         'iptables -t nat -F PREROUTING' --family 4
     finding 0 'a conntrack helper reads, and may change' 'iptables -t raw -A PREROUTING -p tcp --dport 25 -j CT --helper ftp' \
@@ -686,9 +694,13 @@ passes_within() { # SECONDS WHAT: from now on, in both families
     if [ "$passes_seconds" -lt "$1" ]; then ok "$2"; else not_ok "$2" "after $passes_seconds s"; fi
 }
 
-test_life() {
-    for pid in $started; do kill -KILL "$pid" 2>/dev/null; done # what an earlier group started
+end_started() { # what an earlier group started
+    for pid in $started; do kill -KILL "$pid" 2>/dev/null; done
     started=''
+}
+
+test_life() {
+    end_started
     start server sv "$python" "$here/peers.py" server 25
     passed 'before load v4' 10.0.3.2 10.0.1.2
     passed 'before load v6' fd00:3::2 fd00:1::
@@ -727,6 +739,71 @@ test_life_conntrack() { # what passes is one connection like any other, for stri
     proxy unload
 }
 
+# ---- other places a router can have ----
+
+test_placements() {
+    end_started
+    start server sv "$python" "$here/peers.py" server 25
+    start listener rt "$python" "$here/tproxy_echo.py" 10025
+    placement_listener=$start_pid
+    test_placement_translated
+    test_placement_ipv6_only
+}
+
+test_placement_translated() { # the router has the public address and translates it to the server
+    router iptables -t nat -A PREROUTING -i r0 -d 10.0.2.1 -p tcp --dport 25 -j DNAT --to-destination 10.0.3.2
+    router ip6tables -t nat -A PREROUTING -i r0 -d fd00:2::1 -p tcp --dport 25 -j DNAT --to-destination fd00:3::2
+    passed 'translated: without rules v4 reaches the server' 10.0.2.1 10.0.1.2
+    passed 'translated: without rules v6 reaches the server' fd00:2::1 fd00:1::
+    ip netns exec "$prefix"-cl "$python" "$here/peers.py" hold 10.0.2.1 25 "$scratch/go2" >"$scratch/hold2.out" &
+    hold_pid=$!
+    started="$started $hold_pid"
+    until grep -q server "$scratch/hold2.out" 2>/dev/null; do sleep 0.05; done
+    proxy load --in-interface r0
+    passed 'translated: not named, it is left alone' 10.0.2.1 10.0.1.2
+    proxy load --in-interface r0 --translated 10.0.2.1=10.0.3.2,fd00:2::1=fd00:3::2
+    check_equal 'translated: check is content' 'status 0 ' "status $? $(proxy check --translated 10.0.2.1=10.0.3.2,fd00:2::1=fd00:3::2 2>&1)"
+    taken 'translated: v4 is taken' 10.0.2.1 10.0.1.2
+    check_has 'translated: the proxy goes to the server itself' 'wanted=10.0.3.2:25' "$(client hello 10.0.2.1 25)"
+    taken 'translated: v6 is taken' fd00:2::1 fd00:1::
+    : >"$scratch/go2"
+    wait "$hold_pid"
+    check_has 'translated: a connection open before load goes on' 'got 5' "$(cat "$scratch/hold2.out")"
+    for tool in iptables ip6tables; do
+        router "$tool" -I INPUT 1 -m conntrack --ctstate INVALID -j DROP
+        router "$tool" -I OUTPUT 1 -m conntrack --ctstate INVALID -j DROP
+    done
+    upload 'translated, v4' 10.0.2.1 10.0.1.12
+    upload 'translated, v6' fd00:2::1 fd00:1::12
+    passed 'translated: the server by its own address is left alone' 10.0.3.2 10.0.1.2
+    for tool in iptables ip6tables; do router "$tool" -F; done
+    proxy load --in-interface r0 --translated 10.0.2.1=10.0.3.2,fd00:2::1=fd00:3::2
+    ip -n "$prefix"-mid link set m0 mtu 1300
+    check_equal 'translated: frag-needed reaches the socket' 'mtu=1300' "$(client mtu 10.0.2.1 25)"
+    check_equal 'translated: packet-too-big reaches the socket' 'mtu=1300' "$(client mtu fd00:2::1 25)"
+    ip -n "$prefix"-mid link set m0 mtu 1500
+    kill -STOP "$placement_listener"
+    sleep 2.5
+    passed 'translated: without signs of life v4 passes' 10.0.2.1 10.0.1.2
+    passed 'translated: without signs of life v6 passes' fd00:2::1 fd00:1::
+    kill -CONT "$placement_listener"
+    proxy unload
+    for tool in iptables ip6tables; do router "$tool" -t nat -F; done
+}
+
+test_placement_ipv6_only() { # nothing but IPv6 is routed
+    router sysctl -qw net.ipv4.ip_forward=0
+    output=$(proxy load --in-interface r0 2>&1)
+    check_equal 'IPv6 alone: load says nothing' 'status 0 ' "status $? $output"
+    taken 'IPv6 alone: v6 is taken' fd00:3::2 fd00:1::
+    proxy unload
+    proxy load --in-interface r0 --family 6
+    taken 'IPv6 alone, --family 6: v6 is taken' fd00:3::2 fd00:1::
+    case $(router iptables-save) in *SMTPWITNESS_NEW*) not_ok '--family 6 leaves IPv4 alone' ;; *) ok '--family 6 leaves IPv4 alone' ;; esac
+    proxy unload
+    router sysctl -qw net.ipv4.ip_forward=1
+}
+
 # ---- main ----
 
 [ "$(id -u)" -eq 0 ] || skip 'root is needed to make network namespaces'
@@ -742,10 +819,10 @@ scratch=$(mktemp -d) || exit 1
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 topology || exit 1
-[ $# -gt 0 ] || set -- arguments state rollback checks traffic life
+[ $# -gt 0 ] || set -- arguments state rollback checks traffic life placements
 for group in "$@"; do
     case $group in
-    arguments | state | rollback | checks | traffic | life) "test_$group" ;;
+    arguments | state | rollback | checks | traffic | life | placements) "test_$group" ;;
     *) echo "$0: unknown group $group" >&2 && exit 2 ;;
     esac
 done
