@@ -232,6 +232,8 @@ void neighbours_gone(struct neighbours *neighbours, uint32_t number, uint64_t no
     }
 }
 
+static void receipt_take(struct neighbours *neighbours, struct neighbours_seat *seat, uint64_t now_us);
+
 /* -- what is told ---------------------------------------------------------------------------------------- */
 
 static struct neighbours_latest *latest_slot(struct neighbours_latest latest[2], uint64_t source)
@@ -329,19 +331,27 @@ void neighbours_unanswered(struct neighbours *neighbours, uint32_t number, bool 
         seat->others_us = seat->others_us == 0 || again ? now_us : seat->others_us;
         seat->others_exact = again;
     }
+    /* What was open when it was not answered; by the time it is given up the others may have gone. */
+    uint32_t open_count = pair_of(neighbours, seat)->open_count;
+    if (seat->receipt == NULL && open_count > 1 && open_count <= NEIGHBOURS_SYN_WALK) {
+        receipt_take(neighbours, seat, now_us);
+    }
     pthread_mutex_unlock(&neighbours->lock);
 }
 
 /* -- what is asked --------------------------------------------------------------------------------------- */
 
 /* After a moment `at_us` of a connection tried since `since_us` until `until_us`: was a SYN sent later? The pauses
- * between SYNs at most double (RFC 6298), so the next one came before twice that time and one interval. */
-static bool tried_after(uint64_t since_us, uint64_t at_us, uint64_t until_us)
+ * between SYNs last an interval at least, so the last of so many came that late; and they at most double, so that the
+ * next one came before twice that time and one interval (RFC 6298). */
+static bool tried_after(uint64_t since_us, uint64_t at_us, uint32_t repeated_count, uint64_t until_us)
 {
-    return until_us > since_us && until_us - since_us >= 2 * (at_us - since_us) + SYN_INTERVAL_US;
+    return since_us + (uint64_t)repeated_count * SYN_INTERVAL_US > at_us ||
+           (until_us > since_us && until_us - since_us >= 2 * (at_us - since_us) + SYN_INTERVAL_US);
 }
 
-uint32_t neighbours_of_connect(struct neighbours *neighbours, uint32_t number, uint64_t until_us)
+uint32_t neighbours_of_connect(struct neighbours *neighbours, uint32_t number, uint32_t repeated_count,
+                               uint64_t until_us)
 {
     struct neighbours_seat *seat = seat_at(neighbours, number);
     uint32_t near = 0;
@@ -351,10 +361,10 @@ uint32_t neighbours_of_connect(struct neighbours *neighbours, uint32_t number, u
     pthread_mutex_lock(&neighbours->lock);
     const struct neighbours_server *server = server_of(neighbours, seat);
     const struct neighbours_latest *others = latest_of_others(server->connected, seat->source_hash);
-    bool noted = seat->others_us != 0 &&
-                 (seat->others_exact || tried_after(seat->opened_us, seat->others_us, until_us));
+    bool noted = seat->others_us != 0 && (seat->others_exact || tried_after(seat->opened_us, seat->others_us,
+                                                                            repeated_count, until_us));
     bool just = others != NULL && others->at_us > seat->opened_us &&
-                tried_after(seat->opened_us, others->at_us, until_us);
+                tried_after(seat->opened_us, others->at_us, repeated_count, until_us);
     near |= noted || just ? (uint32_t)NEAR_OTHERS_CONNECT : 0;
     others = latest_of_others(server->failed, seat->source_hash);
     near |= others != NULL && others->at_us > seat->opened_us && others->since_us < until_us
@@ -412,22 +422,18 @@ static void receipt_count(const struct neighbours_seat *seat, struct neighbours_
     receipt->oldest_us = age_us > receipt->oldest_us ? age_us : receipt->oldest_us;
 }
 
-const struct neighbours_receipt *neighbours_take_receipt(struct neighbours *neighbours, uint32_t number,
-                                                         uint64_t now_us)
+static void receipt_take(struct neighbours *neighbours, struct neighbours_seat *seat, uint64_t now_us)
 {
-    struct neighbours_seat *seat = seat_at(neighbours, number);
-    if (seat == NULL || seat->receipt != NULL) {
-        return seat != NULL ? seat->receipt : NULL;
-    }
     struct neighbours_receipt *receipt = calloc(1, sizeof *receipt);
     if (receipt == NULL) {
-        return NULL; /* the line says less, nothing worse */
+        return; /* the line says less, nothing worse */
     }
-    pthread_mutex_lock(&neighbours->lock);
     struct neighbours_pair *pair = pair_of(neighbours, seat);
     uint32_t left = NEIGHBOURS_WALK;
-    for (uint32_t at = pair->first_seat; at != 0 && left > 0; at = seat_at(neighbours, at)->next, left--) {
-        receipt_count(seat_at(neighbours, at), receipt, now_us);
+    for (uint32_t at = pair->first_seat; at != 0 && left > 0; left--) {
+        const struct neighbours_seat *each = &neighbours->seats[at - 1];
+        receipt_count(each, receipt, now_us);
+        at = each->next;
     }
     peaks_note(&pair->peaks, pair->open_count, now_us);
     receipt->peak_recent = peaks_recent(&pair->peaks, now_us);
@@ -437,8 +443,18 @@ const struct neighbours_receipt *neighbours_take_receipt(struct neighbours *neig
         receipt->admitted_peak = pair->admitted_peak;
     }
     seat->receipt = receipt;
-    pthread_mutex_unlock(&neighbours->lock);
-    return receipt;
+}
+
+const struct neighbours_receipt *neighbours_take_receipt(struct neighbours *neighbours, uint32_t number,
+                                                         uint64_t now_us)
+{
+    struct neighbours_seat *seat = seat_at(neighbours, number);
+    if (seat != NULL && seat->receipt == NULL) {
+        pthread_mutex_lock(&neighbours->lock);
+        receipt_take(neighbours, seat, now_us);
+        pthread_mutex_unlock(&neighbours->lock);
+    }
+    return seat != NULL ? seat->receipt : NULL;
 }
 
 const struct neighbours_receipt *neighbours_receipt(struct neighbours *neighbours, uint32_t number)

@@ -31,6 +31,7 @@
 #define NEIGHBOURS_SERVERS   4096u
 #define NEIGHBOURS_SEATS     65536u /* [nfq] max-flows' default, and more than the proxy's descriptors allow */
 #define NEIGHBOURS_WALK      4096u
+#define NEIGHBOURS_SYN_WALK  256u     /* a repeated SYN takes a receipt of no more: anybody can send SYNs */
 #define NEIGHBOURS_HEARD_US  1000000u /* "it speaks" is told to the neighbours at most this often */
 #define NEIGHBOURS_ROW_OCTETS                                                                                \
     224 /* a pair's row, its share of the index included; source and server rows are smaller */
@@ -67,8 +68,10 @@ void neighbours_heard(struct neighbours *neighbours, uint32_t seat, enum side si
 /* No answer to its SYNs so far; `again`: this is the moment at which one is sent again. */
 void neighbours_unanswered(struct neighbours *neighbours, uint32_t seat, bool again, uint64_t now_us);
 
-/* What the neighbours show (enum near) about a connection that got no answer, tried until `until_us` ... */
-uint32_t neighbours_of_connect(struct neighbours *neighbours, uint32_t seat, uint64_t until_us);
+/* What the neighbours show (enum near) about a connection that got no answer, tried until `until_us` with so many
+ * repeated SYNs (0 = unknown) ... */
+uint32_t neighbours_of_connect(struct neighbours *neighbours, uint32_t seat, uint32_t repeated_count,
+                               uint64_t until_us);
 /* ... and about octets that have been undelivered on the leg of `side` since `since_us`. */
 uint32_t neighbours_of_leg(struct neighbours *neighbours, uint32_t seat, enum side side, uint64_t since_us);
 

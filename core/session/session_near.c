@@ -86,7 +86,8 @@ void session_near_facts(const struct session *session, uint64_t at_us, struct fa
     struct neighbours *neighbours = session_neighbours(session);
     const struct leg_evidence *leg = facts->suspect_leg;
     if (facts->phase == PHASE_CONNECT) {
-        facts->near = neighbours_of_connect(neighbours, session->seat, at_us);
+        uint32_t repeated = facts->server_leg != NULL ? facts->server_leg->retrans_count : 0;
+        facts->near = neighbours_of_connect(neighbours, session->seat, repeated, at_us);
     } else if ((facts->bits & FACT_UNDELIVERED) && leg != NULL && leg->unacked_since_us != 0) {
         facts->near = neighbours_of_leg(neighbours, session->seat, facts->suspect, leg->unacked_since_us);
     }

@@ -100,10 +100,10 @@ static uint32_t tried_in_packets(unsigned others_at)
             }
         }
     }
-    uint32_t near = neighbours_of_connect(neighbours, seat, start_us + 7 * SECOND_US);
+    uint32_t near = neighbours_of_connect(neighbours, seat, 0, start_us + 7 * SECOND_US);
     if (others_at > 7) {
         other = gets_in(2, 9); /* too late to prove anything */
-        near |= neighbours_of_connect(neighbours, seat, start_us + 7 * SECOND_US);
+        near |= neighbours_of_connect(neighbours, seat, 0, start_us + 7 * SECOND_US);
     }
     closes(seat);
     closes(other);
@@ -131,15 +131,18 @@ static void without_seeing_syns_time_must_prove_it(void **state)
     after(4000);
     other = gets_in(2, 9);
     after(1000);
-    assert_int_equal(neighbours_of_connect(neighbours, seat, start_us + 8999000), 0);
-    assert_int_equal(neighbours_of_connect(neighbours, seat, start_us + 9000000), NEAR_OTHERS_CONNECT);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 8999000), 0);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 9000000), NEAR_OTHERS_CONNECT);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 4, now_us),
+                     0); /* the last one at 4 s, or later */
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 5, now_us), NEAR_OTHERS_CONNECT);
     /* noted at 5 s; the other's latest one comes later and proves less */
     neighbours_unanswered(neighbours, seat, false, now_us);
     closes(other);
     after(20000);
     closes(gets_in(2, 9));
-    assert_int_equal(neighbours_of_connect(neighbours, seat, start_us + 10999000), 0);
-    assert_int_equal(neighbours_of_connect(neighbours, seat, start_us + 11000000), NEAR_OTHERS_CONNECT);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 10999000), 0);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 11000000), NEAR_OTHERS_CONNECT);
     closes(seat);
 }
 
@@ -153,7 +156,7 @@ static void its_own_source_is_nobody_else(void **state)
     elsewhere = gets_in(2, 8); /* another server */
     neighbours_unanswered(neighbours, own, true, now_us);
     neighbours_unanswered(neighbours, elsewhere, true, now_us);
-    assert_int_equal(neighbours_of_connect(neighbours, seat, start_us + 60 * SECOND_US), 0);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 60 * SECOND_US), 0);
     closes(own);
     closes(elsewhere);
     closes(seat);
@@ -168,12 +171,12 @@ static void others_fail_in_the_same_time(void **state)
     after(1000);
     second = opens(1, 9);
     after(1000);
-    assert_int_equal(neighbours_of_connect(neighbours, second, now_us), 0); /* that was before its time */
+    assert_int_equal(neighbours_of_connect(neighbours, second, 0, now_us), 0); /* that was before its time */
     neighbours_unanswered(neighbours, first, true, now_us);
     after(3000);
     neighbours_unanswered(neighbours, second, true, now_us);
-    assert_int_equal(neighbours_of_connect(neighbours, second, now_us), NEAR_OTHERS_FAIL);
-    assert_int_equal(neighbours_of_connect(neighbours, first, now_us), NEAR_OTHERS_FAIL);
+    assert_int_equal(neighbours_of_connect(neighbours, second, 0, now_us), NEAR_OTHERS_FAIL);
+    assert_int_equal(neighbours_of_connect(neighbours, first, 0, now_us), NEAR_OTHERS_FAIL);
     closes(first);
     closes(second);
 }
@@ -185,12 +188,12 @@ static void an_older_connection_of_the_pair_lives(void **state)
     after(2000);
     seat = opens(1, 9);
     after(2000);
-    assert_int_equal(neighbours_of_connect(neighbours, seat, now_us), 0);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, now_us), 0);
     neighbours_heard(neighbours, older, SIDE_CLIENT,
                      now_us); /* the client's words prove nothing of the server */
-    assert_int_equal(neighbours_of_connect(neighbours, seat, now_us), 0);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, now_us), 0);
     neighbours_heard(neighbours, older, SIDE_SERVER, now_us);
-    assert_int_equal(neighbours_of_connect(neighbours, seat, now_us), NEAR_PAIR_LIVES);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, now_us), NEAR_PAIR_LIVES);
     closes(older);
     closes(seat);
 }
@@ -349,7 +352,7 @@ static void a_full_table_seats_nobody_and_forgets_the_idle(void **state)
     neighbours_greeted(neighbours, extra, now_us);
     neighbours_heard(neighbours, extra, SIDE_SERVER, now_us);
     neighbours_unanswered(neighbours, extra, true, now_us);
-    assert_int_equal(neighbours_of_connect(neighbours, extra, now_us), 0);
+    assert_int_equal(neighbours_of_connect(neighbours, extra, 0, now_us), 0);
     assert_int_equal(neighbours_of_leg(neighbours, extra, SIDE_SERVER, 0), 0);
     assert_null(neighbours_take_receipt(neighbours, extra, now_us));
     assert_null(neighbours_receipt(neighbours, extra));
