@@ -150,7 +150,7 @@ static const struct rule rules[] = {
      .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .also = ALSO(POLICY), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_SERVER},
     {.name = "early-talk-closed", .ends = BY_SERVER, .phases = PHASE(GREETING), .all = FACT_EARLY_TALK,
-     .none = FACT_EARLY_LAWFUL | FACT_RESET_FOREIGN,
+     .none = FACT_EARLY_LAWFUL | FACT_RESET_FOREIGN | FACT_OBSERVER_GAP | FACT_ONE_WAY,
      .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .also = ALSO(SERVER), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_SERVER},
     {.name = "protocol-said", .classes = CLASS(CLIENT_PROTOCOL), .all = FACT_REPLY_DECIDES,

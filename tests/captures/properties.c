@@ -523,8 +523,38 @@ static void again_on_the_same_ports(const struct packets *from, struct packets *
     }
 }
 
-/* Behind the last packet of each connection that both sides closed, both reset it. The state is the capture's own: the reset has
- * the number that the other side acknowledged last. */
+/* A reset in the name of the sender of `copy` (IPv4), or of its receiver, whose TTL is `ttl`. */
+static void add_reset(struct packets *to, const struct packet_copy *copy, bool by_sender, uint8_t ttl,
+                      int64_t unix_us)
+{
+    struct packet packet;
+    uint8_t octets[40] = {0};
+    if (copy->octets[0] != 0x45 ||
+        packet_parse(&packet, copy->octets, copy->captured, copy->length) != PACKET_OK ||
+        packet.kind != PACKET_TCP) {
+        return;
+    }
+    memcpy(octets, copy->octets, 32);
+    octets[2] = 0;
+    octets[3] = 40;
+    octets[4] ^= 0x55; /* another IP ID */
+    octets[8] = ttl;
+    uint32_t sequence = packet.sequence + packet_sequence_length(&packet);
+    if (!by_sender) {
+        sequence = packet.acknowledgement;
+        memcpy(octets + 12, copy->octets + 16, 4);
+        memcpy(octets + 16, copy->octets + 12, 4);
+        memcpy(octets + 20, copy->octets + 22, 2);
+        memcpy(octets + 22, copy->octets + 20, 2);
+    }
+    memset(octets + 24, 0, 4);
+    add32(octets + 24, sequence);
+    octets[32] = 0x50;
+    octets[33] = PACKET_RST;
+    packets_add(to, octets, 40, 40, unix_us);
+}
+
+/* Behind everything, the side of every FIN resets, too. */
 static void resets_behind(const struct packets *from, struct packets *to)
 {
     for (size_t i = 0; i < from->count; i++) {
@@ -533,26 +563,46 @@ static void resets_behind(const struct packets *from, struct packets *to)
     for (size_t i = 0; i < from->count; i++) {
         struct packet packet;
         const struct packet_copy *copy = &from->at[i];
-        if (packet_parse(&packet, copy->octets, copy->captured, copy->length) != PACKET_OK ||
-            packet.kind != PACKET_TCP || !(packet.flags & PACKET_FIN)) {
-            continue;
+        if (packet_parse(&packet, copy->octets, copy->captured, copy->length) == PACKET_OK &&
+            packet.kind == PACKET_TCP && (packet.flags & PACKET_FIN)) {
+            add_reset(to, copy, true, packet.ttl, from->at[from->count - 1].unix_us + 1000);
         }
-        uint8_t octets[40];
-        if (copy->octets[0] != 0x45) {
-            continue;
-        }
-        memcpy(octets, copy->octets, 40);
-        uint32_t sequence = packet.sequence + packet_sequence_length(&packet);
-        octets[2] = 0;
-        octets[3] = 40;
-        octets[4] ^= 0x55;
-        for (unsigned n = 0; n < 4; n++) {
-            octets[24 + n] = (uint8_t)(sequence >> (24 - 8 * n));
-        }
-        octets[32] = 0x50;
-        octets[33] = PACKET_RST | PACKET_ACK;
-        packets_add(to, octets, 40, 40, from->at[from->count - 1].unix_us + 1000);
     }
+}
+
+/* Everything ends with a reset behind the first QUIT that stands alone, nothing else being unanswered. */
+static void reset_behind_quit(const struct packets *from, struct packets *to, bool by_client)
+{
+    static const char quit[] = "QUIT\r\n";
+    unsigned spoke_last = 2;
+    uint8_t ttl[2] = {0, 0};
+    for (size_t i = 0; i < from->count; i++) {
+        struct packet packet;
+        const struct packet_copy *copy = &from->at[i];
+        packets_add_copy(to, copy);
+        if (packet_parse(&packet, copy->octets, copy->captured, copy->length) != PACKET_OK ||
+            packet.kind != PACKET_TCP) {
+            continue;
+        }
+        unsigned way = direction_of(&packet);
+        ttl[way] = packet.ttl;
+        if (packet.payload_captured == sizeof quit - 1 && spoke_last == 1 - way &&
+            memcmp(packet.payload, quit, sizeof quit - 1) == 0) {
+            add_reset(to, copy, by_client, ttl[by_client ? way : 1 - way], copy->unix_us + 30000);
+            return;
+        }
+        spoke_last = packet.payload_length > 0 ? way : spoke_last;
+    }
+}
+
+static void client_resets_behind_quit(const struct packets *from, struct packets *to)
+{
+    reset_behind_quit(from, to, true);
+}
+
+static void server_resets_behind_quit(const struct packets *from, struct packets *to)
+{
+    reset_behind_quit(from, to, false);
 }
 
 /* ---- what must hold ---- */
@@ -591,6 +641,8 @@ static const struct variant {
     {"numbers that wrap", wrap_numbers, RULE_SAME, 12},
     {"again on the same ports", again_on_the_same_ports, RULE_TWO_EACH, 4},
     {"resets behind the end", resets_behind, RULE_NO_NEW, 1},
+    {"the client resets behind QUIT", client_resets_behind_quit, RULE_NO_FAULT, 1},
+    {"the server resets behind QUIT", server_resets_behind_quit, RULE_NO_FAULT, 1},
 };
 
 static bool is_blame(const struct outcome *outcome)
