@@ -120,10 +120,20 @@ static void flow_note_beyond(struct flow *flow, uint32_t start, uint32_t end)
 {
     const struct flow_side *own = flow_side_of(flow, SIDE_CLIENT), *other = flow_side_of(flow, SIDE_SERVER);
     bool scaled = (own->flags & other->flags & FLOW_SIDE_SCALES) != 0 && other->scale > 0;
-    if (scaled && !flow->beyond && other->raw_window > 0 && end - own->acked > other->raw_window &&
-        end - own->acked < FLOW_SPAN_OCTETS) {
-        flow->beyond = true;
+    if (scaled && flow->beyond == FLOW_BEYOND_NOT && other->raw_window > 0 &&
+        end - own->acked > other->raw_window && end - own->acked < FLOW_SPAN_OCTETS) {
+        flow->beyond = FLOW_BEYOND_SENT;
         flow->beyond_from = start;
+    }
+}
+
+static void flow_pass_beyond(struct flow *flow, uint32_t acknowledged)
+{
+    if (flow->beyond == FLOW_BEYOND_SENT && sequence_before(flow->beyond_from, acknowledged)) {
+        flow->edge_losses = FLOW_SIGNS_NEVER; /* it got through */
+        flow->beyond = FLOW_BEYOND_NOT;
+    } else if (flow->beyond == FLOW_BEYOND_REPAIRED && !sequence_before(acknowledged, flow->beyond_from)) {
+        flow->beyond = FLOW_BEYOND_NOT;
     }
 }
 
@@ -133,9 +143,8 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
 {
     struct flow_side *own = flow_side_of(flow, side);
     own->acked = acknowledged;
-    if (side == SIDE_CLIENT && flow->beyond && sequence_before(flow->beyond_from, acknowledged)) {
-        flow->beyond = false;
-        flow->edge_losses = FLOW_SIGNS_NEVER; /* it got through */
+    if (side == SIDE_CLIENT) {
+        flow_pass_beyond(flow, acknowledged);
     }
     if ((own->flags & FLOW_SIDE_TIMING) && !sequence_before(acknowledged, own->timed_end)) {
         own->flags &= ~(uint32_t)FLOW_SIDE_TIMING;
@@ -395,14 +404,18 @@ static enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const 
 /* Does it begin where the server's unscaled window ends? */
 static void flow_note_loss(struct flow *flow, enum side side, uint32_t start)
 {
-    struct flow_side *own = flow_side_of(flow, side);
-    if (side != SIDE_CLIENT || flow->edge_losses == FLOW_SIGNS_NEVER) {
+    const struct flow_side *own = flow_side_of(flow, side);
+    if (side != SIDE_CLIENT || flow->edge_losses == FLOW_SIGNS_NEVER ||
+        flow->beyond == FLOW_BEYOND_REPAIRED) {
         return;
     }
-    bool at_edge = flow->beyond && flow->beyond_from == start && own->acked == start;
-    flow->edge_losses =
-        at_edge ? (uint8_t)(flow->edge_losses + (flow->edge_losses < FLOW_SIGNS_LEAST)) : FLOW_SIGNS_NEVER;
-    flow->beyond = false;
+    if (flow->beyond == FLOW_BEYOND_SENT && flow->beyond_from == start && own->acked == start) {
+        flow->edge_losses = (uint8_t)(flow->edge_losses + (flow->edge_losses < FLOW_SIGNS_LEAST));
+        flow->beyond = FLOW_BEYOND_REPAIRED;
+        flow->beyond_from = own->highest;
+    } else {
+        flow->edge_losses = FLOW_SIGNS_NEVER;
+    }
 }
 
 /* All of it was seen before. */

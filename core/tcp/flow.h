@@ -161,6 +161,13 @@ struct flow_sink {
     size_t *budget_octets; /* what all flows together may still keep; may be NULL */
 };
 
+/* The client's octets and the server's window as it is written. */
+enum flow_beyond {
+    FLOW_BEYOND_NOT = 0,
+    FLOW_BEYOND_SENT,     /* from beyond_from on they exceed it */
+    FLOW_BEYOND_REPAIRED, /* what was lost there is being repeated, up to beyond_from */
+};
+
 struct flow {
     struct flow_side sides[SIDE_PAIR];
     enum flow_state state;
@@ -170,12 +177,12 @@ struct flow {
     uint8_t edge_losses; /* the client's losses that began at beyond_from */
     uint32_t pending_sequence;
     /* What boxes and windows do to the client's octets: bodies go that way. */
-    uint32_t beyond_from; /* from here on they exceed the server's unscaled window; with `beyond` */
+    uint32_t beyond_from; /* as `beyond` says */
     uint16_t
         sack_foreign_at; /* where the server's latest SACK block lay that is about nothing sent, its high half */
     uint16_t closed_ticks, closed_since; /* the server's window, in FLOW_CLOSED_TICK_US */
     uint8_t sacks_foreign;               /* FLOW_SIGNS_NEVER: some fitted */
-    bool beyond;
+    uint8_t beyond;                      /* enum flow_beyond */
 };
 
 /* A new flow. A midstream one has no SYN: its streams begin with the first segments seen. */

@@ -62,6 +62,7 @@ class Session:
         self.server = Side(addresses[1], server_port, server_isn, SERVER_TTL)
         self.client.other, self.server.other = self.server, self.client
         self.scale = 7
+        self.server_scales = True
 
     def raw(self, side, flags, seq, ack, payload=b"", options=b"", window=None, ttl=None, ip_id=None, sack=None):
         if sack:
@@ -85,10 +86,10 @@ class Session:
         self.raw(side, SYN | (ACK if answer else 0), side.seq, self.client.seq + 1 if answer else 0, options=options,
                  window=64240)
 
-    def handshake(self, scale=True):
+    def handshake(self):
         self.syn()
         self.capture.wait(0.01)
-        self.syn(self.server, scale)
+        self.syn(self.server, self.server_scales)
         self.client.seq += 1
         self.server.seq += 1
         self.client.acked, self.server.acked = self.server.seq, self.client.seq
@@ -807,6 +808,214 @@ def _(s):
     s.says(s.client, "\r\n.\r\n")
     s.says(s.server, "250 2.0.0 Ok: queued\r\n")
     s.quit()
+
+
+def tires(s):
+    """The server's time for a body that runs is over."""
+    s.says(s.server, "421 4.4.2 server.test Error: timeout exceeded\r\n")
+    s.fin(s.server)
+    s.capture.wait(0.01)
+    s.client.acked = s.server.seq
+    s.ack(s.client)
+
+
+def loses_before(s, rounds):
+    """Of every ten segments one is lost before us; it comes again when the server has asked for it."""
+    for i in range(rounds):
+        s.capture.wait(0.16)
+        if i % 10 == 3:
+            hole = s.send(s.client, filler(i), lost=True)
+        elif i % 10 == 6:
+            s.send(s.client, filler(i), ack=False, push=False)
+            for _ in range(3):
+                s.ack(s.server, ack=hole[0], sack=[(hole[0] + MSS, s.client.seq)])
+            s.capture.wait(0.25)
+            s.again(s.client, hole)
+            s.capture.wait(0.005)
+            s.server.acked = s.client.seq
+            s.ack(s.server)
+        else:
+            s.send(s.client, filler(i), ack=i % 10 not in (4, 5), push=False)
+
+
+def loses_behind(s, rounds, offset=0):
+    """... one is lost behind us; the server's SACK blocks are `offset` beside the octets they mean."""
+    for i in range(rounds):
+        s.capture.wait(0.16)
+        if i % 10 == 3:
+            hole = s.send(s.client, filler(i), ack=False, push=False)
+        elif i % 10 in (4, 5, 6):
+            s.send(s.client, filler(i), ack=False, push=False)
+            s.ack(s.server, ack=hole[0], sack=[((hole[0] + MSS + offset) % 2**32, (s.client.seq + offset) % 2**32)])
+            if i % 10 == 6:
+                s.capture.wait(0.25)
+                s.again(s.client, hole)
+                s.capture.wait(0.005)
+                s.server.acked = s.client.seq
+                s.ack(s.server)
+        else:
+            s.send(s.client, filler(i), push=False)
+
+
+def queues(s, rounds, flight=10, pause=0.18):
+    """A slow link behind us: each acknowledgement lets one segment go, and every one waits behind `flight` others."""
+    ends = []
+    for i in range(rounds):
+        s.send(s.client, filler(i), ack=False, push=False)
+        ends.append(s.client.seq)
+        if i >= flight:
+            s.capture.wait(pause)
+            s.server.acked = ends[i - flight]
+            s.ack(s.server)
+    s.capture.wait(pause)
+    s.server.acked = s.client.seq
+    s.ack(s.server)
+
+
+@built("s51-loss-client", "client-network", "loss", "a tenth is lost before us until the server tires")
+def _(s):
+    s.data()
+    loses_before(s, 100)
+    tires(s)
+
+
+@built("s51-fine", "none", "clean", "the same, and the server is patient")
+def _(s):
+    s.data()
+    loses_before(s, 100)
+    s.says(s.client, "\r\n.\r\n")
+    s.says(s.server, "250 2.0.0 Ok: queued\r\n")
+    s.quit()
+
+
+@built("s52-loss-server", "server-network", "loss", "a tenth is lost behind us until the server tires")
+def _(s):
+    s.data()
+    loses_behind(s, 100)
+    tires(s)
+
+
+@built("s53-slow-link", "server-network", "bandwidth", "the round trip behind us grows from 10 ms to 2 s")
+def _(s):
+    s.data()
+    queues(s, 100)
+    tires(s)
+
+
+@built("s53-fine", "none", "clean", "the same, and the server is patient")
+def _(s):
+    s.data()
+    queues(s, 100)
+    s.says(s.client, "\r\n.\r\n")
+    s.says(s.server, "250 2.0.0 Ok: queued\r\n")
+    s.quit()
+
+
+@built("s54-trickle", "client", "slow-sender", "the client sends an octet at a time, all of it taken at once")
+def _(s):
+    s.data()
+    for _ in range(60):
+        s.says(s.client, "x", pause=0.25)
+    tires(s)
+
+
+@built("s55-unscaled", "middlebox", "window-scale-broken", "the SYN-ACK came without its window scale: the client sees 64 octets")
+def _(s):
+    s.server_scales = False
+    s.server.window = 64
+    s.data()
+    for _ in range(60):
+        s.says(s.client, "x" * 64, pause=0.2)
+    tires(s)
+
+
+@built("s55-fine", "none", "clean", "no scaling on either side, and windows that fit")
+def _(s):
+    s.server_scales = False
+    s.server.window = 65535
+    s.mail()
+    s.quit()
+
+
+def exceeds_window(s, lost, rounds):
+    for _ in range(rounds):
+        flight = [s.send(s.client, filler(i), ack=False, push=False) for i in range(6)]
+        s.capture.wait(0.02)
+        s.server.acked = flight[4][0] if lost else s.client.seq
+        s.ack(s.server)
+        for segment in flight[4:] if lost else []:
+            s.capture.wait(0.5)
+            s.again(s.client, segment)
+            s.capture.wait(0.005)
+            s.server.acked = segment[0] + MSS
+            s.ack(s.server)
+
+
+@built("s56-window-tracked", "middlebox", "window-scale-broken", "what goes beyond the unscaled window is dropped, and only that")
+def _(s):
+    s.scale, s.server.window = 2, 5840
+    s.data()
+    exceeds_window(s, True, 14)
+    tires(s)
+
+
+@built("s56-fine", "none", "clean", "what goes beyond the unscaled window passes")
+def _(s):
+    s.scale, s.server.window = 2, 5840
+    s.data()
+    exceeds_window(s, False, 14)
+    s.says(s.client, "\r\n.\r\n")
+    s.says(s.server, "250 2.0.0 Ok: queued\r\n")
+    s.quit()
+
+
+@built("s57-sequence", "middlebox", "sequence-rewritten", "SACK blocks beside the octets they mean, always as far")
+def _(s):
+    s.data()
+    loses_behind(s, 100, offset=0x70000000)
+    tires(s)
+
+
+@built("s57-fine", "none", "clean", "the same, and the server is patient")
+def _(s):
+    s.data()
+    loses_behind(s, 50, offset=0x70000000)
+    s.says(s.client, "\r\n.\r\n")
+    s.says(s.server, "250 2.0.0 Ok: queued\r\n")
+    s.quit()
+
+
+@built("s35-tarpit", "policy", "tarpit", "each refusal comes later than the one before, until the client leaves")
+def _(s):
+    s.hello()
+    s.says(s.client, "MAIL FROM:<a@client.test>\r\n")
+    s.says(s.server, "250 2.1.0 Ok\r\n")
+    for seconds in (3, 6, 9):
+        s.says(s.client, "RCPT TO:<nobody@server.test>\r\n")
+        s.says(s.server, "550 5.1.1 User unknown\r\n", pause=seconds)
+    s.says(s.client, "RCPT TO:<nobody@server.test>\r\n")
+    s.capture.wait(12)
+    s.fin(s.client)
+    s.capture.wait(0.01)
+    s.ack(s.server)
+
+
+@built("s41-vanished", "client-network", "reset-injected", "the client answers a reply with the reset of a host that knows no such connection")
+def _(s):
+    s.envelope()
+    s.says(s.client, "DATA\r\n")
+    s.capture.wait(5)
+    s.send(s.server, "354 go\r\n", ack=False)
+    s.capture.wait(0.01)
+    s.rst(s.client)
+
+
+@built("s62-reset", "client", "aborted", "the client resets of its own accord")
+def _(s):
+    s.data()
+    s.says(s.client, filler(0), pause=0.001)
+    s.capture.wait(0.01)
+    s.raw(s.client, RST | ACK, s.client.seq, s.client.acked, window=0)
 
 
 @built("duplicated", "none", "clean", "every packet captured twice", twice=True)
