@@ -672,6 +672,9 @@ static void limit_fill(const struct rule *rule, const struct facts *facts, struc
         verdict->limit_us = facts->limit_us;
         return;
     }
+    if ((facts->bits & FACT_FLOWING) && (rule->bottlenecks | rule->boxes) != 0) {
+        return; /* no silence was cut */
+    }
     if (verdict->cause == CAUSE_TARPIT) {
         verdict->limit_us = facts->end == SESSION_END_NONE ? 0 : facts->waited_us;
         return;

@@ -8,7 +8,7 @@
 
 #include "core/base/attributes.h"
 
-/* Placeholders: {closed} {share} {suspect} {other} {leg} {waited} {turn} {proof} {limit} {code} {count} {alert}. */
+/* Placeholders: {closed} {share} {belied} {errors} {suspect} {other} {leg} {waited} {turn} {proof} {limit} {code} {count} {alert}. */
 static const char *const templates[] = {
     [CAUSE_CLEAN] = "the session ended as it should",
     [CAUSE_PROBE_ONLY] = "the client connected, said nothing and left: a health check or port scan",
@@ -67,8 +67,7 @@ static const char *const templates[] = {
         "small segments pass and full-size ones are lost on the {leg}: a path MTU black hole{limit}",
     [CAUSE_LOSS] = "segments are lost on the {leg}, and the message came too slowly for it{share}",
     [CAUSE_BANDWIDTH] = "the {leg} carried the message too slowly{share}",
-    [CAUSE_RESET_INJECTED] =
-        "the reset does not come from the {ender}'s host: its TTL does not fit that host's packets",
+    [CAUSE_RESET_INJECTED] = "the reset does not come from the {ender}'s host: {belied}",
     [CAUSE_CONNECT_REJECTED] = "a box in front of the server rejected the connection{doubt}",
     [CAUSE_ADMIN_PROHIBITED] =
         "a firewall answered that the connection is administratively prohibited (ICMP)",
@@ -368,6 +367,13 @@ static void add_placeholder(struct sentence *sentence, const char *name, size_t 
         sentence_add(sentence, "%s", ender_of(facts));
     } else if (strcmp(word, "leg") == 0) {
         sentence_add(sentence, "%s", legs[leg]);
+    } else if (strcmp(word, "belied") == 0) {
+        const struct leg_evidence *leg_of_it =
+            facts->end == SESSION_END_CLIENT_RESET ? facts->client_leg : facts->server_leg;
+        bool same = leg_of_it != NULL && leg_of_it->ttl != 0 && leg_of_it->ttl == leg_of_it->reset_ttl;
+        sentence_add(sentence, "%s",
+                     same ? "that host went on speaking behind it"
+                          : "its TTL does not fit that host's packets");
     } else if (strcmp(word, "closed") == 0) {
         add_duration(sentence, facts->closed_us != 0 ? facts->closed_us : facts->waited_us);
     } else if (strcmp(word, "share") == 0) {
