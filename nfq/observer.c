@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <syslog.h>
 #include <unistd.h>
+#include <linux/netfilter.h>
 
 #include "daemon/clock.h"
 #include "nfq/bypass.h"
@@ -118,6 +119,15 @@ static void on_want(void *context, struct tracker_session *tracked, uint32_t wan
 
 /* ---- packets ---- */
 
+/* Connections of this host itself (rules: --place host). A probe leaves through OUTPUT, where it would be queued and
+ * taken for a packet of the side it speaks for. They begin in INPUT, or their second packet comes there. */
+static void stop_probes(struct observer *observer)
+{
+    observer->probes = false;
+    log_message(observer->log, LOG_NOTICE, "nfq",
+                "packets of this host itself are queued: silent sides are not probed");
+}
+
 /* In report mode nothing is dropped but the answers to our own probes, which nobody else asked for. */
 static enum queue_verdict judge(void *context, struct queue_packet *queued)
 {
@@ -128,9 +138,13 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     const struct tracker_session *tracked = NULL;
     struct prober_view before = {0};
     struct packet packet;
-    bool parsed = observer->prober.busy_count > 0 &&
-                  packet_parse(&packet, queued->octets, queued->captured, queued->wire_length) == PACKET_OK &&
-                  packet.kind == PACKET_TCP;
+    bool parsed;
+
+    if (observer->probes && queued->hook == NF_INET_LOCAL_IN)
+        stop_probes(observer);
+    parsed = observer->prober.busy_count > 0 &&
+             packet_parse(&packet, queued->octets, queued->captured, queued->wire_length) == PACKET_OK &&
+             packet.kind == PACKET_TCP;
 
     if (parsed && (slot = prober_match(&observer->prober, &packet)) != NULL) {
         tracked = slot->tracked;

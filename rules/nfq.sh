@@ -10,6 +10,8 @@
 #            NFQ_B   of a connection in the midst of a large body: what need not be seen leaves here
 #   OUTPUT   NFQ_O   ICMP errors and resets this router itself makes: seen in FORWARD by nobody, and without them the
 #                    network would be blamed for them.
+#   INPUT, OUTPUT    with --place host NFQ stands last in both, instead of in FORWARD: the mail server is this host.
+#                    Connections within the host (lo) would be seen twice and are left alone.
 #   POSTROUTING NFQ_P  what the witness wrote into a packet's mark goes to its connection, and off the packet.
 #   any      NFQ_MADE never visited: says that the table did not exist before us, so that unload removes it.
 #
@@ -45,13 +47,16 @@ plan() { # FAMILY
         echo ":SMTPWITNESS_NFQ$chain"
     done
     [ "$set_bypass" = no ] || printf ':%s\n' SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_P
+    [ "$set_place" = router ] || printf -- '-A SMTPWITNESS_NFQ %s lo -j RETURN\n' -i -o
     plan_exceptions "$1"
     [ "$set_bypass" = no ] || plan_bypass "$1"
     plan_forward "$1"
     plan_output "$1"
     plan_queues "$1"
-    echo '-A FORWARD -j SMTPWITNESS_NFQ'
-    echo '-A OUTPUT -j SMTPWITNESS_NFQ_O'
+    case $set_place in
+    router) printf -- '-A %s\n' 'FORWARD -j SMTPWITNESS_NFQ' 'OUTPUT -j SMTPWITNESS_NFQ_O' ;;
+    host) printf -- '-A %s -j SMTPWITNESS_NFQ\n' INPUT OUTPUT ;;
+    esac
     [ "$set_bypass" = no ] || echo '-A POSTROUTING -j SMTPWITNESS_NFQ_P'
 }
 
@@ -145,7 +150,7 @@ findings_gather() {
     findings_clean || return 1
     nft_rules_read
     check_kernel
-    check_forwarding_or_bridge
+    [ "$set_place" = host ] || check_forwarding_or_bridge
     check_interfaces
     check_conntrack
     check_hardware_offload
@@ -219,11 +224,14 @@ check_queue_owner() { # FILE
 }
 
 check_passed_over() { # FILE: rules before ours that take packets out of the table
-    rules_met "$1" mangle FORWARD | grep -E -- '-j (ACCEPT|NFQUEUE|DROP)( |$)' >"$work/met"
-    while read -r rule; do
-        finding_warning "$name: packets that meet this rule in mangle FORWARD do not come to us: $rule" \
-            'nothing, if that is meant; else give the rule a narrower match'
-    done <"$work/met"
+    case $set_place in router) passed_chains=FORWARD ;; host) passed_chains='INPUT OUTPUT' ;; esac
+    for chain in $passed_chains; do
+        rules_met "$1" mangle "$chain" | grep -E -- '-j (ACCEPT|NFQUEUE|DROP)( |$)' >"$work/met"
+        while read -r rule; do
+            finding_warning "$name: packets that meet this rule in mangle $chain do not come to us: $rule" \
+                'nothing, if that is meant; else give the rule a narrower match'
+        done <"$work/met"
+    done
 }
 
 check_marks() { # FILE: who else uses our bits, and who looks at whole marks behind us

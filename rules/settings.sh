@@ -15,6 +15,7 @@ settings_default() {
     set_queues=1
     set_bypass=no
     set_family=both
+    set_place=router
     set_fail=open
     set_exempts=''
     set_translated=''
@@ -96,6 +97,9 @@ setting_set() { # KEY VALUE WHERE
         ;;
     queues)
         case $2 in 1 | 2 | 4 | 8 | 16) set_queues=$2 ;; *) die_usage "$3: '$2' queues; give 1, 2, 4, 8 or 16" ;; esac
+        ;;
+    place)
+        case $2 in router | host) set_place=$2 ;; *) die_usage "$3: '$2' is no place; give router or host" ;; esac
         ;;
     fail)
         case $2 in open | closed) set_fail=$2 ;; *) die_usage "$3: '$2' is no way to fail; give open or closed" ;; esac
@@ -181,7 +185,7 @@ settings_from_arguments() {
             option=${option%%=*}
             ;;
         --bypass | --keep-open | -n | --dry-run | -h | --help) ;;
-        --port | --in-interface | --exempt | --translated | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --fail | --settings)
+        --port | --in-interface | --exempt | --translated | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --place | --fail | --settings)
             [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
             ;;
         *) die_usage "unknown option '$option'; see $program --help" ;;
@@ -210,7 +214,7 @@ settings_one_option() { # KEY VALUE: lists replace the file's list once, then gr
     listen-port | table | priority | zone | fail | translated)
         [ "$mode" = proxy ] || die_usage "--$1 belongs to proxy; leave it out of $mode"
         ;;
-    queue | queues | bypass)
+    queue | queues | bypass | place)
         [ "$mode" = nfq ] || die_usage "--$1 belongs to nfq; leave it out of $mode"
         ;;
     *) die_usage "unknown option '--$1'; see $program --help" ;;
@@ -267,8 +271,8 @@ settings_one_line() { # LINE WHERE
     key=${1%%=*}
     value=${1#*=}
     case $key in
-    PORT | IN_INTERFACE | EXEMPT | TRANSLATED | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | FAMILY | FAIL) ;;
-    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT TRANSLATED LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS FAMILY FAIL" ;;
+    PORT | IN_INTERFACE | EXEMPT | TRANSLATED | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | PLACE | FAMILY | FAIL) ;;
+    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT TRANSLATED LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS PLACE FAMILY FAIL" ;;
     esac
     case "$seen_keys" in *" $key "*) die_usage "$2: $key is set twice; set it once, lists separated by commas" ;; esac
     seen_keys="$seen_keys$key "
@@ -278,6 +282,9 @@ settings_one_line() { # LINE WHERE
 settings_finish() {
     case "$mode:,$set_ports," in
     proxy:*",$set_listen_port,"*) die_usage "--listen-port $set_listen_port is also an intercepted port; choose another, for example 10025" ;;
+    esac
+    case $mode:$set_place:$set_bypass in
+    nfq:host:yes) die_usage '--bypass is for what a router forwards; leave it out with --place host' ;;
     esac
     case $set_family in both) families='4 6' ;; *) families=$set_family ;; esac
     mark_value=${set_mark%%/*}
@@ -315,6 +322,7 @@ usage: smtpwitness-rules proxy load|show|check [OPTION]...
   --queue N               nfq: the first packet queue (2525)
   --queues N              nfq: how many, 1, 2, 4, 8 or 16 (1)
   --bypass                nfq: the bulk of large bodies need not come to the queue
+  --place router|host     nfq: what is forwarded, or this host's own connections (router)
   --family 4|6|both       address families (both)
   --settings FILE         read KEY=value settings; options override them
   --keep-open             unload: stop taking new connections, keep the open ones alive

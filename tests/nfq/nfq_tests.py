@@ -17,7 +17,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "proxy"))
 
-from lab import ADDRESS, CLIENT, FIREWALL, ROUTER, SERVER, connect, inside, listen, rule, run, text_of, until  # noqa: E402
+from lab import ADDRESS, CLIENT, FAMILY, FIREWALL, ROUTER, SERVER, connect, inside, listen, rule, run, text_of, until  # noqa: E402
 
 PROGRAM = os.environ["PROGRAM"]
 RULES = os.path.join(HERE, "..", "..", "rules", "smtpwitness-rules")
@@ -593,6 +593,59 @@ def test_garbage():
             talker = Talker(version)
             claim(talker.quit().startswith(b"221"), f"garbage v{version}: mail passes after it")
             server.close()
+
+
+def test_host():
+    """The witness on the mail server itself: INPUT and OUTPUT instead of FORWARD, as server and as client; no probes."""
+    rules("unload")
+    rules("load", "--place", "host")
+    own = {4: "10.81.1.1", 6: "fd81:1::1"}
+    with Witness(probe_after="100ms") as witness:
+        for version in (4, 6):
+            with inside(ROUTER):
+                listener = socket.create_server((own[version], 25), family=FAMILY[version])
+            with inside(CLIENT):
+                client = socket.create_connection((own[version], 25), 10)
+            server = listener.accept()[0]
+            verdict = witness.of(host_dialogue(client, server))
+            claim(verdict.get("fault") == "none" and verdict.get("mails") == "1/1", f"host v{version}: a mail to this host is judged", verdict)
+            with inside(CLIENT):
+                client = socket.create_connection((own[version], 25), 10)
+            server = listener.accept()[0]
+            server.sendall(b"220 own.test ESMTP\r\n")
+            client.recv(100)
+            stall = witness.of(client, "stall", 6)
+            claim(stall.get("owed-by") == "client" and stall.get("probe") != "answered" and witness.statistics()["probes"] == 0,
+                  f"host v{version}: a silent client is not probed", stall)
+            client.close()
+            server.close()
+            listener.close()
+            outside = listen(version)
+            with inside(ROUTER):
+                client = socket.create_connection((ADDRESS[version]["sv"], 25), 10)
+            server = outside.accept()[0]
+            verdict = witness.of(host_dialogue(client, server))
+            claim(verdict.get("fault") == "none" and verdict.get("mails") == "1/1", f"host v{version}: a mail from this host is judged", verdict)
+            outside.close()
+        claim(witness.says("packets of this host itself", 1), "host: it says that nothing is probed")
+    rules("unload")
+
+
+def host_dialogue(client, server):
+    """One mail from begin to end, between two sockets; the client's name in the records."""
+    name = text_of(client)
+    for speaker, line in ((server, "220 own.test ESMTP"), (client, "HELO client.test"), (server, "250 own.test"),
+                          (client, "MAIL FROM:<a@client.test>"), (server, "250 ok"), (client, "RCPT TO:<b@own.test>"), (server, "250 ok"),
+                          (client, "DATA"), (server, "354 go on"), (client, "Subject: x\r\n\r\nhello\r\n."), (server, "250 queued"),
+                          (client, "QUIT"), (server, "221 bye")):
+        speaker.sendall(line.encode() + b"\r\n")
+        listener = client if speaker is server else server
+        listener.settimeout(10)
+        listener.recv(4096)
+    server.close()
+    client.recv(10)
+    client.close()
+    return name
 
 
 def test_signals():
