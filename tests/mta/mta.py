@@ -236,7 +236,7 @@ class Mta:
         with open(os.path.join(self.directory, "state.json"), "w", encoding="utf-8") as file:
             json.dump({"kind": self.kind, "namespace": self.namespace, "host_name": self.host_name, "pid": self.pid}, file)
 
-    def wait_ready(self, port=25, seconds=20.0):
+    def wait_ready(self, port=25, seconds=60.0):
         """Waits until the instance listens, by looking at the namespace's sockets: a test connection would be a session."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -133,10 +133,10 @@ class Session:
 
     def do_tls(self, step):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.check_hostname, context.verify_mode = False, ssl.CERT_REQUIRED if "verify" in step.words else ssl.CERT_NONE
         version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[step.options.get("version", "1.3")]
         context.minimum_version = context.maximum_version = version
-        self.connection.sock.settimeout(WAIT)
+        self.connection.sock.settimeout(step.number("within", WAIT))
         try:
             self.connection.sock = context.wrap_socket(self.connection.sock, server_hostname="server.test")
         except (OSError, ssl.SSLError) as error:
@@ -197,6 +197,9 @@ class Session:
         elif verb == "send-raw":
             connection.send(unescape(step.rest))
         elif verb == "body":
+            self.do_body(step)
+        elif verb == "data-and-body":
+            self.command("DATA", "354")
             self.do_body(step)
         elif verb == "dot":
             connection.send(b".\r\n", step.number("within", WAIT))

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """server.py - the scripted SMTP server. Its order is one JSON object in the file named on the command line:
-{"port": 25, "scripts": [[step, ...], ...], "receive-buffer": 0, "backlog": 128, "certificate": FILE, "key": FILE}.
+{"port": 25, "scripts": [[step, ...], ...], "receive-buffer": 0, "backlog": 128, "accepts": N, "certificate": FILE, "key": FILE}.
 The connections take the scripts in turn. It prints one JSON line per event."""
 
 import json
@@ -48,15 +48,17 @@ class Session:
         self.take_message(self.message)
         return True
 
-    def start_tls(self):
+    def start_tls(self, least=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if least == "1.3":
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(self.order["certificate"], self.order["key"])
         self.connection.sock.settimeout(WAIT)
         self.connection.sock = context.wrap_socket(self.connection.sock, server_side=True)
         self.connection.buffer = b""
         self.tls = True
 
-    def serve(self, until):
+    def serve(self, until, tls_least=None):
         """An ordinary server, until the command `until` has come (unanswered), or QUIT. False when the session is over."""
         stop_body = int(until[5:]) if until.startswith("body:") else None
         chunks = b""
@@ -83,7 +85,7 @@ class Session:
                 self.reply("250 2.0.0 Ok: octets received")
             elif verb == "STARTTLS":
                 self.reply("220 2.0.0 Ready to start TLS")
-                self.start_tls()
+                self.start_tls(tls_least)
             elif verb == "QUIT":
                 self.reply("221 2.0.0 Bye")
                 return False
@@ -95,7 +97,9 @@ class Session:
         if verb == "greet":
             self.reply("220 server.test ESMTP scripted")
         elif verb == "serve":
-            return self.serve(step.options.get("until", "QUIT-without-end"))
+            return self.serve(step.options.get("until", "QUIT-without-end"), step.options.get("tls-least"))
+        elif verb == "tls":
+            self.start_tls()
         elif verb == "send":
             connection.send(unescape(step.rest) + b"\r\n")
         elif verb == "send-raw":
@@ -108,6 +112,11 @@ class Session:
             connection.wait_end(step.number("within", WAIT))
         elif verb == "sleep":
             time.sleep(float(step.word()))
+        elif verb == "ident":  # asks the client's ident port, as old servers did before they greeted
+            try:
+                socket.create_connection((self.peer, 113), float(step.word())).close()
+            except OSError:
+                pass
         elif verb == "drain":  # read and forget for so long
             deadline = time.monotonic() + float(step.word())
             try:
@@ -164,13 +173,14 @@ def main():
     listener.bind(("::", order.get("port", 25)))
     listener.listen(order.get("backlog", 128))
     index = 0
-    while True:
+    while index < order.get("accepts", 1 << 30):
         sock, peer = listener.accept()
         name = peer[0].removeprefix("::ffff:")
         report("accepted", index=index, peer=name, port=peer[1])
         session = Session(order, index, sock, name, marks)
         threading.Thread(target=session.run, args=(scripts[index % len(scripts)],), daemon=True).start()
         index += 1
+    threading.Event().wait()  # it listens on, and takes nobody any more
 
 
 if __name__ == "__main__":

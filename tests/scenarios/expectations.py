@@ -147,16 +147,23 @@ def summary(values):
     return f"{values.get('fault')}{also} {values.get('cause')} {values.get('confidence')} in {values.get('phase')}"
 
 
-def naive_lines(naive, found):
-    """The lines that fall for the naive verdict: any verdict, and any stall that claims more than `possible`."""
-    lines = found["verdict"] + [line for line in found["stall"] if line[1].get("confidence") != "possible"]
-    return [summary(values) for _, values in lines if any(not differences(one, values) for one in naive)]
+def naive_lines(naive, expected, found):
+    """The lines that fall for the naive verdict: verdicts, and stalls of the phase in which the session ended, unless they are
+    only `possible` or name the side that is expected among those they do not exclude."""
+    last_phase = {values.get("session"): values.get("phase") for _, values in found["verdict"]}
+    faults = {fault for wanted in expected for fault in (wanted["fault"] if isinstance(wanted.get("fault"), list) else [wanted.get("fault")])}
+    stalls = [(text, values) for text, values in found["stall"]
+              if values.get("confidence") != "possible" and values.get("phase") == last_phase.get(values.get("session"))
+              and not faults & {values.get("fault"), *values.get("also", "").split(",")}]
+    return [f"{kind} {summary(values)}" for kind, lines in (("verdict", found["verdict"]), ("stall", stalls)) for _, values in lines
+            if any(not differences(one, values) for one in naive)]
 
 
 def only_honest(expected, lines):
-    """Whatever differs from what was expected accuses nobody for sure: unknown, or only possible."""
+    """Whatever differs from what was expected accuses nobody for sure: unknown, or somebody only as possible."""
     strange = [values for _, values in lines if not any(not differences(wanted, values) for wanted in expected)]
-    return bool(strange) and all(values.get("fault") == "unknown" or values.get("confidence") == "possible" for values in strange)
+    return bool(strange) and all(values.get("fault") == "unknown" or (values.get("confidence") == "possible" and values.get("fault") != "none")
+                                 for values in strange)
 
 
 def check_clients(expected, sessions):

@@ -13,10 +13,11 @@ SEEING = tuple(way for way in WAYS if way != "forward")
 LIVE = tuple(way for way in WAYS if way != "replay")
 ACTION_KINDS = ("run", "signal", "config", "start-witness", "wait-log", "stop-server", "start-server")
 ALLOWED = {
-    "": {"description", "ways", "unseen", "row", "twin", "family", "values", "naive", "ci", "variant", "seconds", "settle", "topology",
+    "": {"description", "ways", "unseen", "row", "twin", "family", "values", "naive", "ci", "variant", "seconds", "settle", "topology", "capture",
          "server", "client", "witness", "action", "expect"},
     "topology": {"offload"},
-    "server": {"kind", "settings", "services", "script", "scripts", "receive-buffer", "backlog", "extensions"},
+    "capture": {"only", "skip", "thin", "snap"},
+    "server": {"kind", "settings", "services", "script", "scripts", "receive-buffer", "backlog", "accepts", "extensions", "certificate-octets"},
     "client": {"kind", "script", "scripts", "target", "sources", "parallel", "sessions", "stagger", "receive-buffer", "settings",
                "messages", "size", "at", "after", "name"},
     "action": {"at", "on", "run", "signal", "to", "process", "wakes-after", "config", "start-witness", "wait-log", "within", "ways", "stop-server",
@@ -32,8 +33,10 @@ WITNESS_OPTIONS = {"read"}
 REPLAY_KEYS = {"fault", "cause", "confidence", "also", "where", "phase", "owed-by", "reply", "mails", "rcpts", "tls", "client", "server",
                "bytes-client", "count", "ways"}
 FAMILIES = {
-    4: {"iptables": "iptables", "client": "192.0.2.2", "server": "203.0.113.2", "icmp": "icmp"},
-    6: {"iptables": "ip6tables", "client": "2001:db8:1::2", "server": "2001:db8:4::2", "icmp": "icmpv6"},
+    4: {"iptables": "iptables", "client": "192.0.2.2", "server": "203.0.113.2", "icmp": "icmp",
+        "too_big": "icmp --icmp-type fragmentation-needed"},
+    6: {"iptables": "ip6tables", "client": "2001:db8:1::2", "server": "2001:db8:4::2", "icmp": "icmpv6",
+        "too_big": "icmpv6 --icmpv6-type packet-too-big"},
 }
 
 
@@ -134,10 +137,12 @@ class Scenario:
         for row in self.rows:
             if not re.fullmatch(r"S\d\d", row):
                 raise ScenarioError(f"{path}: row = \"{row}\": a row is named like S23")
-        self.seconds = data.get("seconds", 60)
+        self.seconds = data.get("seconds", 90)
         self.settle = data.get("settle", 6)
         self.topology = data.get("topology", {})
         _check(self.topology, "topology", path)
+        self.capture = data.get("capture", {})  # how the capture that is replayed is worse than what was seen live
+        _check(self.capture, "capture", path)
         self.server = data.get("server", {"kind": "none"})
         _check(self.server, "server", path)
         self.clients = _list(data.get("client", []))

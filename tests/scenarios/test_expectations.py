@@ -98,17 +98,22 @@ class Judgement(unittest.TestCase):
         return expectations.read_lines(lines)[0]
 
     def test_naive_is_found_in_verdicts_and_in_stalls_that_claim_something(self):
-        naive = [{"fault": "client", "cause": "data-start-stall"}]
-        self.assertTrue(expectations.naive_lines(naive, self.found(LINE)))
-        self.assertTrue(expectations.naive_lines(naive, self.found(LINE.replace("verdict", "stall"))))
-        self.assertFalse(expectations.naive_lines(naive, self.found(LINE.replace("verdict", "stall").replace("likely", "possible"))))
-        self.assertFalse(expectations.naive_lines([{"fault": "server"}], self.found(LINE)))
+        naive, wanted = [{"fault": "client", "cause": "data-start-stall"}], [{"fault": "client-network"}]
+        innocent = LINE.replace("fault=client", "fault=none")
+        stall = LINE.replace("verdict", "stall")
+        self.assertTrue(expectations.naive_lines(naive, wanted, self.found(LINE)))
+        self.assertTrue(expectations.naive_lines(naive, wanted, self.found(innocent, stall)))
+        for said in (stall.replace("likely", "possible"), stall.replace("also=", "also=client-network"), stall.replace("also=", "phase=rcpt also="),
+                     stall.replace("7f3a-12", "7f3a-13 phase=mail")):
+            self.assertFalse(expectations.naive_lines(naive, wanted, self.found(innocent, said)), said)
+        self.assertFalse(expectations.naive_lines([{"fault": "server"}], wanted, self.found(LINE)))
 
     def test_only_what_accuses_nobody_is_honest(self):
         wanted = [{"fault": "server"}]
         for line, honest in ((LINE, False), (LINE.replace("likely", "possible"), True), (LINE.replace("fault=client", "fault=unknown"), True)):
             self.assertEqual(expectations.only_honest(wanted, self.found(line)["verdict"]), honest, line)
         self.assertFalse(expectations.only_honest(wanted, []))
+        self.assertFalse(expectations.only_honest(wanted, self.found(LINE.replace("likely", "possible").replace("=client", "=none"))["verdict"]))
 
     def test_a_replay_must_say_the_same(self):
         live = self.found(LINE)["verdict"]
