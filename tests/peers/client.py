@@ -22,6 +22,7 @@ class Session:
     def __init__(self, order, index, marks):
         self.order, self.index, self.marks = order, index, marks
         self.connection = None
+        self.resets = False
         self.replies = []
         self.mails = 0
         self.started = time.monotonic()
@@ -235,6 +236,8 @@ class Session:
             report("staying")
             while True:
                 time.sleep(3600)
+        elif verb == "on-failure":
+            self.resets = step.word() == "reset"
         elif verb == "half-close":
             connection.half_close()
         elif verb == "close":
@@ -279,7 +282,10 @@ class Session:
         ended = self.ended or (self.connection.ended if self.connection else None)
         if self.connection is not None and self.connection.ended is None:
             ended = "own"
-            self.connection.close()
+            if self.resets:
+                self.connection.reset()
+            else:
+                self.connection.close()
         self.tell(failed, step.line if step and failed else None, ended or "own")
 
     def tell(self, failed, step, ended):

@@ -130,6 +130,12 @@ class Session:
         elif verb == "half-close":
             connection.half_close()
         elif verb == "close":
+            if self.tls:  # a server says so in TLS, too, and does not wait for the client's word
+                connection.sock.settimeout(0)
+                try:
+                    connection.sock.unwrap()
+                except OSError:
+                    pass
             connection.close()
             return False
         elif verb == "reset":

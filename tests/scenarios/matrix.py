@@ -5,7 +5,7 @@ import platform
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-WAYS = ["proxy", "nfq", "replay"]
+WAYS = ["proxy", "nfq", "nfq-bypass", "replay"]
 CLASSES = ("right", "wrong", "naive", "honest-unknown", "failed")
 HEAD = """# The matrix: every fault in every way of seeing
 
@@ -13,7 +13,7 @@ Written by `make matrix`; do not edit. A row is a fault; its scenarios make it h
 the witness said about it in that way: **right**; **wrong** (accuses somebody else, or says less than it must); **naive** (the
 verdict that a reader of the log would have jumped to); **unknown** (it accuses nobody, or only as possible: honest, not
 helpful); **failed** (the run itself went wrong). `replay` reads the capture taken during the run in way nfq, and must say what
-nfq said. A dash: that way cannot show it (the reason stands below the table).
+nfq said; `nfq-bypass` is nfq with the bulk of bodies let past the queue. A dash: that way cannot show it (the reason stands below the table).
 """
 
 

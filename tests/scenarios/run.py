@@ -73,6 +73,10 @@ class Job:
     def seconds(self):
         return time.monotonic() - self.started
 
+    def sleeps(self):
+        """It waits for minutes, at the expense of nobody."""
+        return self.scenario.seconds > 300
+
     def overdue(self):
         return not self.options.keep and self.seconds() > self.scenario.seconds + 90
 
@@ -120,7 +124,7 @@ def why_skipped(scenario, way):
     if way not in scenario.ways:
         return f"not for way {way}"
     enforced = any("enforce" in values.values() for values in scenario.witness.values() if isinstance(values, dict))
-    if way in ("nfq", "replay") and enforced:
+    if way in ("nfq", "nfq-bypass", "replay") and enforced:
         return "the packet hook only reports, and this is about what is enforced"
     return None
 
@@ -181,7 +185,7 @@ def run_all(waiting, options, results):
     running, number = [], 0
     try:
         while waiting or running:
-            while waiting and len(running) < max(options.jobs, 1):
+            while waiting and (waiting[0].sleeps() or sum(not job.sleeps() for job in running) < max(options.jobs, 1)):
                 job = waiting.pop(0)
                 job.start(number)
                 number += 1

@@ -7,10 +7,8 @@ import re
 import tomllib
 
 # The ways of seeing, and `forward`: no witness at all, to see whether the bed itself is right. A run in way nfq captures its
-# packets, and `replay` is what the witness says about that capture.
-WAYS = ("proxy", "nfq", "replay", "forward")
-SEEING = tuple(way for way in WAYS if way != "forward")
-LIVE = tuple(way for way in WAYS if way != "replay")
+# packets, and `replay` is what the witness says about that capture; `nfq-bypass` lets the bulk of bodies past the queue.
+WAYS = ("proxy", "nfq", "nfq-bypass", "replay", "forward")
 ACTION_KINDS = ("run", "signal", "config", "start-witness", "wait-log", "stop-server", "start-server")
 ALLOWED = {
     "": {"description", "ways", "unseen", "row", "twin", "family", "values", "naive", "ci", "variant", "seconds", "settle", "topology", "capture",
@@ -132,8 +130,8 @@ class Scenario:
         for way in [*data.get("ways", ()), *self.unseen, *self.ci]:
             if way not in WAYS:
                 raise ScenarioError(f"{path}: unknown way '{way}'; known: {', '.join(WAYS)}")
-        if "nfq" in self.ways and "replay" not in self.unseen and "replay" not in self.ways:
-            self.ways.append("replay")
+        if "nfq" in self.ways:
+            self.ways += [way for way in ("nfq-bypass", "replay") if way not in self.unseen and way not in self.ways]
         for row in self.rows:
             if not re.fullmatch(r"S\d\d", row):
                 raise ScenarioError(f"{path}: row = \"{row}\": a row is named like S23")
@@ -177,9 +175,9 @@ class Scenario:
         items = _list(self.expect.get(key, []))
         named = {one for item in items for one in item.get("ways", ())}
         look_up = [way]
-        if way == "replay":
+        if way in ("nfq-bypass", "replay"):
             look_up.append("nfq")
-        if way in ("nfq", "replay"):
+        if "nfq" in look_up:
             # TCP stays end to end: the peers see what they would see without a witness, and the lines are the witness's.
             look_up.append("forward" if key in ("client", "mail") else "proxy")
         chosen = next((one for one in look_up if one in named), look_up[-1])

@@ -78,6 +78,7 @@ class Lines:
 class Worker:
     def __init__(self, scenario, way, directory, prefix, verbose):
         self.scenario, self.way, self.directory, self.verbose = scenario, way, directory, verbose
+        self.mode = "nfq" if way == "nfq-bypass" else way
         self.live = os.path.join(directory, "live")
         self.started = time.monotonic()
         self.topology = topology.Topology(prefix, self.trace, scenario.topology.get("offload", False))
@@ -205,6 +206,8 @@ class Worker:
         for name, values in self.scenario.witness.items():
             if isinstance(values, dict):
                 sections.setdefault(name, {}).update(values)
+        if self.way == "nfq-bypass":
+            sections["nfq"]["bypass"] = "yes"
         return "\n".join(f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
                          for name, values in sections.items())
 
@@ -219,7 +222,7 @@ class Worker:
         if load_rules:
             self.write_config(self.config_text())
             self.start_capture()
-        words = [PROGRAM, self.way, "--config", CONFIG]
+        words = [PROGRAM, self.mode, "--config", CONFIG]
         if self.scenario.witness.get("read", "stderr") == "stderr":
             words.append("--foreground")
         words = self.topology.inside("mid", words)
@@ -230,14 +233,15 @@ class Worker:
         def ready():
             if self.witness.poll() is not None:
                 raise Failure(f"the witness ended at start ({self.witness.returncode}): {' / '.join(self.lines.of('witness')[-3:])}")
-            if self.way == "nfq":
+            if self.mode == "nfq":
                 return any("nfq: ready" in line for line in self.witness_log())
             return self.topology.listening("mid", TPROXY_PORT)
 
         self.wait("the witness listens", ready, 15)
         if load_rules:
-            queues = ["--queues", "2"] if self.way == "nfq" else []
-            self.command(self.topology.inside("mid", [RULES, self.way, "load", "--in-interface", "to-rc", "--port", "25"] + queues))
+            more = ["--queues", "2"] if self.mode == "nfq" else []
+            more += ["--bypass"] if self.way == "nfq-bypass" else []
+            self.command(self.topology.inside("mid", [RULES, self.mode, "load", "--in-interface", "to-rc", "--port", "25"] + more))
 
     def witness_log(self):
         return self.lines.of("syslog" if self.scenario.witness.get("read") == "syslog" else "witness")
@@ -348,7 +352,7 @@ class Worker:
     # -- actions -----------------------------------------------------------------------------------------------
 
     def perform(self, action):
-        if self.way not in action.get("ways", (self.way,)):
+        if self.mode not in action.get("ways", (self.mode,)):
             return
         within = action.get("within", 15)
         if "run" in action:
@@ -553,8 +557,8 @@ class Worker:
                 problems += expectations.check_lines(kind, self.scenario.expected(kind, way), found[kind], False)
         for text, values in found["verdict"]:
             problems += expectations.check_ledger(text, values)
-            if values.get("mode") != way:
-                problems.append(f"expected mode={way}: {text}")
+            if values.get("mode") != (way if way == "replay" else self.mode):
+                problems.append(f"expected another mode: {text}")
         return {"problems": problems, "said": [expectations.summary(values) for _, values in found["verdict"]],
                 "naive": expectations.naive_lines(self.scenario.naive, self.scenario.expected("verdict", way), found),
                 "honest": expectations.only_honest(self.scenario.expected("verdict", way), found["verdict"])}
