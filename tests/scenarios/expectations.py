@@ -147,14 +147,13 @@ def summary(values):
     return f"{values.get('fault')}{also} {values.get('cause')} {values.get('confidence')} in {values.get('phase')}"
 
 
-def naive_lines(naive, expected, found):
+def naive_lines(naive, found):
     """The lines that fall for the naive verdict: verdicts, and stalls of the phase in which the session ended, unless they are
-    only `possible` or name the side that is expected among those they do not exclude."""
+    only `possible` or name others whom they do not exclude."""
     last_phase = {values.get("session"): values.get("phase") for _, values in found["verdict"]}
-    faults = {fault for wanted in expected for fault in (wanted["fault"] if isinstance(wanted.get("fault"), list) else [wanted.get("fault")])}
     stalls = [(text, values) for text, values in found["stall"]
-              if values.get("confidence") != "possible" and values.get("phase") == last_phase.get(values.get("session"))
-              and not faults & {values.get("fault"), *values.get("also", "").split(",")}]
+              if values.get("confidence") != "possible" and not values.get("also")
+              and values.get("phase") == last_phase.get(values.get("session"))]
     return [f"{kind} {summary(values)}" for kind, lines in (("verdict", found["verdict"]), ("stall", stalls)) for _, values in lines
             if any(not differences(one, values) for one in naive)]
 

@@ -560,7 +560,7 @@ class Worker:
             if values.get("mode") != (way if way == "replay" else self.mode):
                 problems.append(f"expected another mode: {text}")
         return {"problems": problems, "said": [expectations.summary(values) for _, values in found["verdict"]],
-                "naive": expectations.naive_lines(self.scenario.naive, self.scenario.expected("verdict", way), found),
+                "naive": expectations.naive_lines(self.scenario.naive, found),
                 "honest": expectations.only_honest(self.scenario.expected("verdict", way), found["verdict"])}
 
     def check_log(self, key, text):
