@@ -85,7 +85,7 @@ static struct datagram *datagram_of(struct fragments *fragments, const struct pa
 
 static bool block_is_here(const struct datagram *datagram, uint32_t block)
 {
-    return (datagram->have[block / 8] >> (block % 8) & 1u) != 0;
+    return ((unsigned)datagram->have[block / 8] >> (block % 8) & 1u) != 0;
 }
 
 /* False when it contradicts what came before. */
