@@ -178,7 +178,7 @@ static void stop(struct witness *witness, uint64_t now_us)
         witness->sign_due_us = NEVER_US;
         open = proxy_drain(witness->proxy);
         witness->drain_until_us = now_us + witness->settings->proxy.drain_us;
-        notify_stopping("draining");
+        notify_stopping("finishing open sessions", witness->settings->proxy.drain_us);
         log_message(witness->log, LOG_NOTICE, "proxy",
                     "stopping: no new sessions, %u still open get %llu s to finish", open,
                     (unsigned long long)(witness->settings->proxy.drain_us / 1000000));

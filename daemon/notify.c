@@ -6,6 +6,8 @@
 
 #include "daemon/clock.h"
 
+#define STOP_MARGIN_US UINT64_C(10000000) /* to write what is queued and say goodbye */
+
 void notify_ready(const char *status)
 {
     (void)sd_notifyf(0, "READY=1\nSTATUS=%s", status);
@@ -21,9 +23,10 @@ void notify_reloading(void)
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_monotonic_us());
 }
 
-void notify_stopping(const char *status)
+void notify_stopping(const char *status, uint64_t up_to_us)
 {
-    (void)sd_notifyf(0, "STOPPING=1\nSTATUS=%s", status);
+    (void)sd_notifyf(0, "STOPPING=1\nSTATUS=%s\nEXTEND_TIMEOUT_USEC=%llu", status,
+                     (unsigned long long)(up_to_us + STOP_MARGIN_US));
 }
 
 void notify_watchdog(void)

@@ -15,7 +15,8 @@
 void notify_ready(const char *status);
 void notify_status(const char *status);
 void notify_reloading(void); /* with MONOTONIC_USEC, as Type=notify-reload wants */
-void notify_stopping(const char *status);
+/* `up_to_us`: so long the manager shall wait before it loses patience, whatever its unit says (EXTEND_TIMEOUT_USEC). */
+void notify_stopping(const char *status, uint64_t up_to_us);
 void notify_watchdog(void);
 
 /* How often notify_watchdog() is due; 0 = the manager does not watch us. */

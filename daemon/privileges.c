@@ -85,6 +85,29 @@ static void select_capabilities(bool admin)
     }
 }
 
+static bool holds_more_than_needed(bool admin)
+{
+    for (unsigned capability = 0; capability <= CAP_LAST_CAP; capability++) {
+        bool needed = capability == CAP_NET_RAW || (admin && capability == CAP_NET_ADMIN);
+
+        if (!needed && capng_have_capability(CAPNG_PERMITTED, capability)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A service manager has given us what we need and nothing more, and its system call filter may refuse capset(2). */
+static bool keep_as_given(struct settings_error *error)
+{
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == -1 && errno != EINVAL) {
+        snprintf(error->text, sizeof(error->text), "cannot empty the ambient set of capabilities: %s",
+                 strerror(errno));
+        return false;
+    }
+    return true;
+}
+
 static bool drop(const char *user, bool admin, struct settings_error *error)
 {
     const struct passwd *entry;
@@ -105,6 +128,10 @@ static bool drop(const char *user, bool admin, struct settings_error *error)
             return false;
         }
     } else if (geteuid() != 0) {
+        capng_get_caps_process();
+        if (!holds_more_than_needed(admin)) {
+            return keep_as_given(error);
+        }
         select_capabilities(admin);
         if (capng_apply(CAPNG_SELECT_CAPS) != 0) {
             snprintf(error->text, sizeof(error->text), "cannot give up capabilities: %s", strerror(errno));

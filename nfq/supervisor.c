@@ -151,7 +151,7 @@ static void pass_on(struct supervisor *supervisor, enum signals_event event)
         return;
     case SIGNALS_STOP:
         if (!supervisor->stopping)
-            notify_stopping("stopping");
+            notify_stopping("stopping", 0);
         supervisor->stopping = true;
         break;
     case SIGNALS_RELOAD:
