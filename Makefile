@@ -4,6 +4,7 @@ BUILD      ?= build
 DESTDIR    ?=
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
 CLANG      ?= clang
 FUZZ_SECONDS ?= 10
 ifeq ($(origin CC),default)
@@ -35,8 +36,8 @@ UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios scenario matrix check check-fast \
-        demo bench bench-smoke generate install uninstall clean
+.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios scenario matrix \
+        units-check systemd-check check check-fast demo bench bench-smoke generate install uninstall deb clean
 .SECONDARY:
 
 all: $(BIN)                ## build the program (the default)
@@ -118,11 +119,17 @@ scenario: $(BIN) roots     ## make scenario FILE=...: one scenario file, or ever
 matrix: $(BIN) roots       ## every fault in every way of seeing, written to tests/scenarios/MATRIX.md (root)
 	@tests/scenarios/run.py --matrix tests/scenarios/MATRIX.md
 
+units-check: $(BIN)        ## install, uninstall, the units' soundness and exposure, completion
+	@tests/systemd/units.sh
+
+systemd-check:             ## the Debian package on a router that boots systemd, three minutes (root)
+	@tests/systemd/run.sh
+
 check-fast:                ## unit tests and lint: before every commit
 	@tests/lib/check.sh unit lint
 
 check:                     ## everything; what CI runs (root)
-	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check nfq-check captures-check \
+	@tests/lib/check.sh unit lint clang sanitize fuzz cli-check rules-check proxy-check nfq-check captures-check units-check \
 	    bench-smoke scenarios
 
 demo: $(BIN)               ## see it work: a router, two mail servers, a fault, its verdict (root)
@@ -143,12 +150,16 @@ generate: $(BIN)           ## rewrite the sample and the manual that come from t
 	$(BIN) --print-manual >man/smtpwitness.conf.5
 
 install: $(BIN)            ## install below DESTDIR/PREFIX; an existing configuration is kept
-	tests/lib/install.sh install "$(BIN)" "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)"
+	tests/lib/install.sh install "$(BIN)" "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)" "$(UNITDIR)"
 
 uninstall:                 ## remove what install put there, not the configuration
-	tests/lib/install.sh uninstall "$(BIN)" "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)"
+	tests/lib/install.sh uninstall "$(BIN)" "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)" "$(UNITDIR)"
+
+deb:                       ## a Debian package in build/deb; the sources stay as they are
+	@tests/lib/deb.sh "$(VERSION)"
 
 clean:                     ## remove build/ but not the mail servers' roots
+	@mkdir -p build
 	find build -mindepth 1 -maxdepth 1 ! -name roots -exec rm -rf --one-file-system {} +
 
 help:                      ## list the targets
