@@ -1,9 +1,9 @@
 #!/bin/bash
 # make_roots.sh - builds the small Debian roots that the scenarios start real mail servers from.
-# Usage:  tests/mta/make_roots.sh [postfix|exim ...]       (default: both; a root that exists is kept)
+# Usage:  tests/mta/make_roots.sh [postfix|exim|systemd ...]       (default: postfix exim; a root that exists is kept)
 #
 # A root of its own per mail server, because Debian's mail servers conflict with each other, and so that a mail
-# server installed on this machine is never touched. The roots are read-only lower layers: an instance writes to
+# server installed on this machine is never touched. The root `systemd` is a router that boots (tests/systemd). The roots are read-only lower layers: an instance writes to
 # an overlay of its own (mta.py). They go to build/roots, or to $MTA_ROOTS. Packages come from the Debian sources
 # this machine already uses. Takes about half a minute per root; needs root and mmdebstrap.
 set -euo pipefail
@@ -41,8 +41,10 @@ make_root() { # name packages
 
     # What every instance needs and none changes: a mailbox user who may read the test certificate, and names
     # looked up in /etc/hosts only (a lookup that waits for a name server would look like a slow greeting).
-    chroot "$partial" useradd --create-home u1
-    chroot "$partial" usermod --append --groups ssl-cert u1
+    if [ "$name" != systemd ]; then
+        chroot "$partial" useradd --create-home u1
+        chroot "$partial" usermod --append --groups ssl-cert u1
+    fi
     [ "$name" != exim ] || chroot "$partial" usermod --append --groups ssl-cert Debian-exim
     printf 'passwd: files\ngroup: files\nshadow: files\nhosts: files\n' >"$partial/etc/nsswitch.conf"
     printf 'nameserver 127.0.0.1\n' >"$partial/etc/resolv.conf"
@@ -69,6 +71,10 @@ for mta in "$@"; do
     case $mta in
     postfix) make_root postfix postfix,postfix-pcre,ssl-cert,ca-certificates ;;
     exim) make_root exim exim4-daemon-heavy,ssl-cert ;;
-    *) fail "unknown mail server '$mta': postfix or exim" ;;
+    systemd) # what a router has, and the libraries of the package under test
+        make_root systemd "systemd,systemd-sysv,iproute2,iptables,nftables,procps,rsyslog,logrotate,bash-completion,\
+libevent-2.1-7,libevent-pthreads-2.1-7,libcap-ng0,libpcap0.8,libnetfilter-queue1,libmnl0,libiniparser1,libseccomp2"
+        ;;
+    *) fail "unknown root '$mta': postfix, exim or systemd" ;;
     esac
 done
