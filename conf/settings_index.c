@@ -84,10 +84,13 @@ static bool section_unknown(struct reader *reader, const char *inner, size_t len
         return WRONG(reader, "unknown section [%s]; did you mean [%s%s]?", quoted, nearest->word,
                      nearest->named ? " NAME" : "");
     }
-    return WRONG(reader,
-                 "unknown section [%s]; the sections are [smtp] [proxy] [log] [process] [timeouts] [limits] "
-                 "[source NAME] [server NAME]",
-                 quoted);
+    char list[128];
+    size_t used = 0;
+    for (enum settings_section section = 1; section < SETTINGS_SECTION_COUNT; section++) {
+        used += (size_t)snprintf(list + used, sizeof list - used, " [%s%s]", settings_sections[section].word,
+                                 settings_sections[section].named ? " NAME" : "");
+    }
+    return WRONG(reader, "unknown section [%s]; the sections are%s", quoted, list);
 }
 
 /* `line` starts with '['. */

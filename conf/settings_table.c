@@ -478,8 +478,10 @@ const struct settings_row settings_rows[] = {
      .empty = "none",
      .default_text = "",
      .example = "/var/log/smtpwitness.json",
-     .reloadable = false,
-     .help = "A file that gets every line as JSON too, besides syslog. A dash means standard output."},
+     .reloadable = true,
+     .help = "A file that gets every line as JSON too, besides syslog. A dash means standard output. A "
+             "reload opens it "
+             "anew, as the user of [process], who must be allowed to write there."},
     {.section = SETTINGS_SECTION_LOG,
      .key = "rate-limit",
      .type = SETTINGS_TYPE_COUNT,

@@ -175,9 +175,22 @@ running() {
     said 'reload says what changed' 'reload: \[limits\] per-source = 30 \(was 20\)'
     said 'reload says what needs a restart' 'reload: proxy.listen-port needs a restart; keeping 20025'
     said 'reload says where it is in force' 'reload: .*run.conf is in force'
+    mkdir "$work/json" && chown nobody "$work/json"
+    printf '[log]\njson-file = %s/first\n' "$work/json" >>"$work/run.conf"
+    kill -HUP "$witness"
+    said 'reload: a JSON file may be added' 'reload: \[log\] json-file = .*first'
+    sed -i 's/first$/second/' "$work/run.conf"
+    kill -HUP "$witness"
+    said 'reload: and changed' 'reload: \[log\] json-file = .*second \(was .*first\)'
+    [ -e "$work/json/first" ] && [ -e "$work/json/second" ]
+    judge 'reload: the JSON files are there' $? "$(ls "$work/json")"
+    sed -i 's/second$/none\/third/' "$work/run.conf"
+    kill -HUP "$witness"
+    said 'reload: one that cannot be opened changes nothing' 'json-file: cannot open .*third.*the running configuration stays'
+    sed -i 's/none\/third$/second/' "$work/run.conf"
     echo 'no-such-key = 1' >>"$work/run.conf"
     kill -HUP "$witness"
-    said 'a broken reload is one line, the old settings stay' 'run.conf:6: .*no-such-key.*the running configuration stays'
+    said 'a broken reload is one line, the old settings stay' 'run.conf:8: .*no-such-key.*the running configuration stays'
     kill -USR1 "$witness"
     said 'SIGUSR1 logs statistics' 'statistics: uptime-s=[0-9]+ sessions=0 '
     kill -TERM "$witness"

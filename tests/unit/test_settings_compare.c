@@ -35,7 +35,6 @@ static const struct fixed_key fixed_keys[] = {
     {"[nfq]\nprobe-after = 6s\n", "nfq.probe-after needs a restart; keeping 5s"},
     {"[nfq]\nbypass = yes\n", "nfq.bypass needs a restart; keeping no"},
     {"[nfq]\nmark = 0x600\n", "nfq.mark needs a restart; keeping 0x3000000"},
-    {"[log]\njson-file = /a\n", "log.json-file needs a restart; keeping it empty"},
     {"[process]\nuser = mail\n", "process.user needs a restart; keeping nobody"},
     {"[process]\npid-file = /a\n", "process.pid-file needs a restart; keeping it empty"},
     {"[limits]\nmax-sources = 3\n", "limits.max-sources needs a restart; keeping 65536"},

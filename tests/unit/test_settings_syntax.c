@@ -17,13 +17,13 @@ static const struct wrong_file wrong_files[] = {
     {"\n\n[sources a]\n", "test.conf:3: unknown section [sources a]; did you mean [source NAME]?"},
     {"[Limits]\n", "test.conf:1: unknown section [Limits]; did you mean [limits]?"},
     {"[zebra]\n",
-     "test.conf:1: unknown section [zebra]; the sections are [smtp] [proxy] [log] [process] [timeouts] "
+     "test.conf:1: unknown section [zebra]; the sections are [smtp] [proxy] [nfq] [log] [process] [timeouts] "
      "[limits] [source NAME] [server NAME]"},
-    {"[]\n",
-     "test.conf:1: unknown section []; the sections are [smtp] [proxy] [log] [process] [timeouts] [limits] "
-     "[source NAME] [server NAME]"},
+    {"[]\n", "test.conf:1: unknown section []; the sections are [smtp] [proxy] [nfq] [log] [process] "
+             "[timeouts] [limits] "
+             "[source NAME] [server NAME]"},
     {"[ log]\n",
-     "test.conf:1: unknown section [ log]; the sections are [smtp] [proxy] [log] [process] [timeouts] "
+     "test.conf:1: unknown section [ log]; the sections are [smtp] [proxy] [nfq] [log] [process] [timeouts] "
      "[limits] [source NAME] [server NAME]"},
     {"[limits\n",
      "test.conf:1: \"[limits\" is no section header; write it alone on its line, for example [limits]"},
@@ -137,6 +137,71 @@ static void test_each_mistake_has_its_line(void **state)
     for (size_t i = 0; i < sizeof wrong_files / sizeof wrong_files[0]; i++) {
         struct settings_error error;
         assert_string_equal(load_bad(wrong_files[i].text, &error), wrong_files[i].line);
+    }
+}
+
+/* Every key of every section: twice, with a slip of the pen, in a section where it does not belong. */
+static void check_key(const struct settings_row *row, enum settings_section section)
+{
+    const struct settings_section_row *place = &settings_sections[section];
+    const char *name = place->named ? " x" : "";
+    struct settings_error error;
+    char text[512];
+    char expected[256];
+
+    snprintf(text, sizeof text, "[%s%s]\n%s = %s\n\n%s = %s\n", place->word, name, row->key, row->example,
+             row->key, row->example);
+    snprintf(expected, sizeof expected,
+             "test.conf:4: [%s%s] %s is already set in line 2; keep one of the two", place->word, name,
+             row->key);
+    assert_string_equal(load_bad(text, &error), expected);
+
+    snprintf(text, sizeof text, "[%s%s]\n%c%s = %s\n", place->word, name, row->key[0], row->key,
+             row->example);
+    snprintf(expected, sizeof expected, "test.conf:2: [%s%s] has no key \"%c%s\"; did you mean \"%s\"?",
+             place->word, name, row->key[0], row->key, row->key);
+    assert_string_equal(load_bad(text, &error), expected);
+
+    snprintf(text, sizeof text, "%s = %s\n[%s%s]\n", row->key, row->example, place->word, name);
+    load_bad(text, &error);
+    snprintf(expected, sizeof expected, "test.conf:1: the key \"%s\" stands before any section; write [",
+             row->key);
+    assert_int_equal(strncmp(error.text, expected, strlen(expected)), 0);
+}
+
+static void check_key_elsewhere(const struct settings_row *row, enum settings_section section)
+{
+    const struct settings_section_row *place = &settings_sections[section];
+    const char *name = place->named ? " x" : "";
+    struct settings_error error;
+    char text[512];
+    char expected[256];
+
+    if (settings_row_find(section, row->key, strlen(row->key)) != NULL) {
+        return; /* a key of the same name */
+    }
+    snprintf(text, sizeof text, "[%s%s]\n%s = %s\n", place->word, name, row->key, row->example);
+    load_bad(text, &error);
+    snprintf(expected, sizeof expected, "test.conf:2: [%s%s] has no key \"%s\"; ", place->word, name,
+             row->key);
+    if (strncmp(error.text, expected, strlen(expected)) != 0) {
+        fail_msg("%s, which does not begin with %s", error.text, expected);
+    }
+    assert_true(strstr(error.text, "it belongs in [") != NULL ||
+                strstr(error.text, "did you mean \"") != NULL);
+}
+
+static void test_each_key_twice_misspelt_and_misplaced(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < settings_row_count; i++) {
+        for (enum settings_section section = 1; section < SETTINGS_SECTION_COUNT; section++) {
+            if (settings_row_fits(&settings_rows[i], section)) {
+                check_key(&settings_rows[i], section);
+            } else {
+                check_key_elsewhere(&settings_rows[i], section);
+            }
+        }
     }
 }
 
@@ -357,6 +422,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_mistake_has_its_line),
+        cmocka_unit_test(test_each_key_twice_misspelt_and_misplaced),
         cmocka_unit_test(test_nul_is_refused_wherever_it_stands),
         cmocka_unit_test(test_what_is_allowed),
         cmocka_unit_test(test_bounds),
