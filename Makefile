@@ -135,14 +135,18 @@ check:                     ## everything; what CI runs (root)
 demo: $(BIN)               ## see it work: a router, two mail servers, a fault, its verdict (root)
 	@tests/demo/demo.sh
 
-build/bench/smtpload: $(wildcard tests/bench/*.c) tests/bench/smtpload.h Makefile
+build/bench/smtpload: $(wildcard tests/bench/smtpload*.c) tests/bench/smtpload.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) -o $@
 
-bench: $(BIN) build/bench/smtpload       ## speed beside plain forwarding and HAProxy (root)
+build/bench/nfqueue_floor: tests/bench/nfqueue_floor.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) $(LDLIBS) -o $@
+
+bench: $(BIN) build/bench/smtpload build/bench/nfqueue_floor ## speed beside plain forwarding, HAProxy, a bare queue and Suricata (root)
 	@tests/bench/run.py
 
-bench-smoke: $(BIN) build/bench/smtpload ## the same, one short round: does all mail pass (root)
+bench-smoke: $(BIN) build/bench/smtpload build/bench/nfqueue_floor ## the same, one short round: does all mail pass (root)
 	@BENCH_QUICK=1 tests/bench/run.py
 
 generate: $(BIN)           ## rewrite the sample and the manual that come from the settings table

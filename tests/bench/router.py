@@ -105,6 +105,17 @@ class Router:
             time.sleep(0.02)
         raise BenchError(f"nothing listens on port {port}, see {self.folder}")
 
+    def wait_for_queue(self, number, process):
+        """Until somebody holds that packet queue."""
+        for _ in range(400):
+            if any(line.split()[0] == str(number) for line in
+                   self.inside("r", "cat", "/proc/net/netfilter/nfnetlink_queue").splitlines()):
+                return
+            if process.poll() is not None:
+                raise BenchError(f"{process.args[4]} ended with status {process.returncode}, see {self.folder}")
+            time.sleep(0.02)
+        raise BenchError(f"nobody took queue {number}, see {self.folder}")
+
     def intercept(self, port):
         """The least rules a transparent proxy needs, as its manual shows them."""
         self.inside("r", "ip", "rule", "add", "fwmark", "0x77", "lookup", "77")
@@ -117,6 +128,12 @@ class Router:
             f"-A PREROUTING -i {CLIENT_INTERFACE} -p tcp --dport 25 -j TPROXY --tproxy-mark 0x77 --on-port {port}",
         ):
             self.inside("r", "iptables", "-w", "-t", "mangle", *rule.split())
+
+
+def queue_everything(router, number):
+    """The least rules a packet queue needs."""
+    router.inside("r", "iptables", "-w", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "-m", "multiport", "--ports", "25",
+                  "-j", "NFQUEUE", "--queue-num", str(number), "--queue-bypass")
 
 
 def stop(process):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """run.py - how fast mail passes through smtpwitness, beside plain forwarding and other relays in the same run.
 
-    tests/bench/run.py           everything, about seven minutes
+    tests/bench/run.py           everything, about ten minutes
     BENCH_QUICK=1 tests/bench/run.py   one short round: does every program pass mail without an error
 
 Settings from the environment: BENCH_ROUNDS (5), BENCH_SECONDS (2), BENCH_IDLE (2000 sessions), BENCH_FOREIGN (0.10: a run
