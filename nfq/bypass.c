@@ -1,29 +1,34 @@
 #include "nfq/bypass.h"
 
-/* Something was lost: everything is looked at until all that was under way then is acknowledged (as RFC 6582 does). */
-static bool is_recovering(struct tracker_session *tracked, const struct tracker_latest *latest)
+/* Something was lost: everything is looked at until all that was under way then is acknowledged (as RFC 6582 does).
+ * What is queued is overtaken by what is not, so a hole is one only when it lasts. */
+static bool is_recovering(struct tracker_session *tracked, const struct tracker_latest *latest,
+                          uint64_t now_us)
 {
     const struct flow_side *client = &latest->entry->flow.sides[side_index(SIDE_CLIENT)];
     const struct packet *packet = &latest->packet;
-    uint32_t end = client->highest;
-    bool lost = client->repeats > 0;
+    const uint32_t now_ms = (uint32_t)(now_us / 1000);
+    struct tracker_bypass *own = &tracked->bypass;
+    bool hole = false, lost;
 
-    for (uint8_t i = 0; i < packet->sack_count && latest->side == SIDE_SERVER; i++) {
-        if (sequence_before(packet->acknowledgement,
-                            packet->sack[i].end)) { /* else RFC 2883: it came twice */
-            lost = true;
-            end = sequence_before(end, packet->sack[i].end) ? packet->sack[i].end : end;
+    for (uint8_t i = 0; i < packet->sack_count; i++) /* else RFC 2883: it came twice */
+        hole = hole || sequence_before(packet->acknowledgement, packet->sack[i].end);
+    if (latest->side == SIDE_SERVER) {
+        if (hole && (!own->has_hole || own->hole != packet->acknowledgement)) {
+            own->hole_ms = now_ms;
+            own->hole = packet->acknowledgement;
         }
+        own->has_hole = hole;
     }
-    if (lost && (!tracked->bypass_rests || sequence_before(tracked->bypass_rest_end, end)))
-        tracked->bypass_rest_end = end;
-    tracked->bypass_rests =
-        lost || (tracked->bypass_rests && sequence_before(client->acked, tracked->bypass_rest_end));
-    return tracked->bypass_rests;
+    lost = client->repeats > 1 || (own->has_hole && now_ms - own->hole_ms >= BYPASS_HOLE_MS);
+    if (lost)
+        own->rest_end = client->highest;
+    own->rests = lost || (own->rests && sequence_before(client->acked, own->rest_end));
+    return own->rests;
 }
 
 /* May the client's next segments pass unseen? */
-static bool is_wanted(struct tracker_session *tracked, const struct tracker_latest *latest)
+static bool is_wanted(struct tracker_session *tracked, const struct tracker_latest *latest, uint64_t now_us)
 {
     const struct flow *flow = &latest->entry->flow;
     const struct dialogue *dialogue = &tracked->session.dialogue;
@@ -39,26 +44,31 @@ static bool is_wanted(struct tracker_session *tracked, const struct tracker_late
         flow->state != FLOW_ESTABLISHED || tracked->session.end != SESSION_END_NONE ||
         tracked->pending_us != 0 || (flow->sides[side_index(SIDE_SERVER)].flags & FLOW_SIDE_WINDOW_ZERO) != 0)
         return false;
-    return !is_recovering(tracked, latest);
+    return !is_recovering(tracked, latest, now_us);
 }
 
-uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest, uint32_t mark,
+uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest, uint32_t mark, bool is_last,
                      uint64_t now_us)
 {
     struct tracker_session *tracked = latest->entry != NULL ? latest->entry->user : NULL;
+    const uint32_t now_ms = (uint32_t)(now_us / 1000);
     const bool is_on = (mark & bypass->bit) != 0;
+    struct tracker_bypass *own;
     bool wanted;
 
     if (tracked == NULL)
         return mark & ~bypass->bit;
-    wanted = bypass->enabled && is_wanted(tracked, latest);
+    own = &tracked->bypass;
+    wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && (is_on || is_last || own->is_on);
+    own->is_on = wanted;
     if (is_on || wanted) {
-        bypass->started_count += tracked->bypass_us == 0 ? 1 : 0;
-        tracked->bypass_us = now_us;
+        bypass->started_count += own->runs ? 0 : 1;
+        own->runs = true;
+        own->latest_ms = now_ms;
         flow_set_bypass(&latest->entry->flow, SIDE_CLIENT, true);
-    } else if (tracked->bypass_us != 0 && now_us - tracked->bypass_us >= BYPASS_SETTLE_US) {
+    } else if (own->runs && now_ms - own->latest_ms >= BYPASS_SETTLE_MS) {
         bypass->ended_count++;
-        tracked->bypass_us = 0;
+        own->runs = false;
         flow_set_bypass(&latest->entry->flow, SIDE_CLIENT, false);
     }
     return wanted ? mark | bypass->bit : mark & ~bypass->bit;

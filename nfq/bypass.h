@@ -3,8 +3,10 @@
  * How it works: a packet of a connection whose bit is on arrives with the bit in its mark. The verdict says what the bit
  * shall be from now on: the mark the packet leaves with is saved as the connection's. So nothing is remembered here
  * that could differ from what the kernel does, and a restart finds the bits as they are.
+ * What is queued is overtaken by what is not. So the bit goes on and off as seldom as can be, for TCP takes packets that
+ * overtake each other for losses.
  * It is on while a body runs, has shown to be large, and nothing is amiss. What puts it off at once: the end of the
- * body, any word of the server, a closed window, SACK, a repetition, an end.
+ * body, a refusal by the server, a closed window, a hole that lasts, a repetition, an end.
  * BDAT: the chunk's end is known, and what may be under way unseen (a window) never reaches beyond it.
  * Owns:    nothing but itself. Borrows: tracked sessions during the call.
  * Threads: one at a time. Time: the caller's monotonic microseconds. */
@@ -16,8 +18,9 @@
 
 #include "core/tracker/tracker.h"
 
-#define BYPASS_BEGIN_OCTETS 65536  /* of the body: most mails are over by then */
-#define BYPASS_SETTLE_US    250000 /* after the bit is off, packets that passed with it may still show */
+#define BYPASS_BEGIN_OCTETS 65536 /* of the body: most mails are over by then */
+#define BYPASS_HOLE_MS      200   /* a hole at the server that lasts so long is no reordering: RFC 6298 */
+#define BYPASS_SETTLE_MS    250   /* after the bit is off, packets that passed with it may still show */
 
 struct bypass {
     uint32_t bit;
@@ -25,8 +28,9 @@ struct bypass {
     uint64_t started_count, ended_count;
 };
 
-/* The mark with which the packet that came with `mark` shall leave. */
-uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest, uint32_t mark,
+/* The mark with which the packet that came with `mark` shall leave. The bypass begins only when it `is_last` of those read
+ * together: those behind it would be overtaken. */
+uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest, uint32_t mark, bool is_last,
                      uint64_t now_us);
 
 #endif

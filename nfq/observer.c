@@ -153,8 +153,8 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length, now_us,
                       clock_unix_ms());
     if (observer->bypass.enabled || (queued->mark & observer->bypass.bit) != 0)
-        queued->mark =
-            bypass_mark(&observer->bypass, tracker_latest(observer->tracker), queued->mark, now_us);
+        queued->mark = bypass_mark(&observer->bypass, tracker_latest(observer->tracker), queued->mark,
+                                   queued->is_last, now_us);
     if (slot != NULL && slot->tracked == tracked &&
         prober_swallows(&observer->prober, slot, &before, &packet))
         verdict = QUEUE_DROP;

@@ -16,8 +16,9 @@ struct packet_queue {
     struct mnl_socket *socket;
     int fd;
     uint16_t number;
-    bool accept_due; /* packets up to accept_id wait for their verdict */
-    uint32_t accept_id;
+    bool accept_due; /* packets up to accept_id wait for their verdict ... */
+    bool accept_marks;
+    uint32_t accept_id, accept_mark; /* ... all with this mark, if accept_marks */
     struct packet_queue_stats stats;
     struct mmsghdr messages[PACKET_QUEUE_BATCH];
     struct iovec spans[PACKET_QUEUE_BATCH];
@@ -42,7 +43,9 @@ static void flush(struct packet_queue *queue)
         return;
     queue->accept_due = false;
     queue->stats.batches++;
-    if (!send_message(queue, text, queue_message_accept_up_to(text, queue->number, queue->accept_id)))
+    if (!send_message(queue, text,
+                      queue_message_accept_up_to(text, queue->number, queue->accept_id,
+                                                 queue->accept_marks ? &queue->accept_mark : NULL)))
         queue->stats.refused_verdicts++;
 }
 
@@ -53,7 +56,11 @@ static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict v
 
     queue->stats.accepted += verdict == QUEUE_ACCEPT ? 1 : 0;
     queue->stats.dropped += verdict == QUEUE_DROP ? 1 : 0;
-    if (verdict == QUEUE_ACCEPT && mark == NULL) {
+    if (verdict == QUEUE_ACCEPT) {
+        if (queue->accept_marks != (mark != NULL) || (mark != NULL && *mark != queue->accept_mark))
+            flush(queue);
+        queue->accept_marks = mark != NULL;
+        queue->accept_mark = mark != NULL ? *mark : 0;
         queue->accept_due = true;
         queue->accept_id = id;
         return;
@@ -63,7 +70,7 @@ static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict v
         queue->stats.refused_verdicts++;
 }
 
-static void take_datagram(struct packet_queue *queue, const uint8_t *octets, size_t length,
+static void take_datagram(struct packet_queue *queue, const uint8_t *octets, size_t length, bool is_last,
                           enum queue_verdict (*judge)(void *context, struct queue_packet *packet),
                           void *context)
 {
@@ -82,6 +89,7 @@ static void take_datagram(struct packet_queue *queue, const uint8_t *octets, siz
                 answer(queue, packet.id, QUEUE_ACCEPT, NULL);
             } else {
                 mark = packet.mark;
+                packet.is_last = is_last;
                 verdict = judge(context, &packet);
                 answer(queue, packet.id, verdict, packet.mark != mark ? &packet.mark : NULL);
             }
@@ -129,7 +137,7 @@ static int request(struct packet_queue *queue, const char *text, size_t length)
             memcpy(&reply, queue->buffers[0] + sizeof *header, sizeof reply);
             return reply.error < 0 ? -reply.error : 0;
         }
-        take_datagram(queue, queue->buffers[0], (size_t)got, accept_unseen, NULL);
+        take_datagram(queue, queue->buffers[0], (size_t)got, false, accept_unseen, NULL);
         flush(queue);
     }
     return ETIMEDOUT;
@@ -236,7 +244,7 @@ bool packet_queue_read(struct packet_queue *queue,
         return false;
     }
     for (int i = 0; i < count; i++)
-        take_datagram(queue, queue->buffers[i], queue->messages[i].msg_len, judge, context);
+        take_datagram(queue, queue->buffers[i], queue->messages[i].msg_len, i == count - 1, judge, context);
     /* A short read means that the socket is drained, or nearly so: nobody waits for a full batch. */
     flush(queue);
     return count == PACKET_QUEUE_BATCH;

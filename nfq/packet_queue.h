@@ -1,8 +1,8 @@
 /* packet_queue - one NFQUEUE: its netlink socket, batched reads, batched verdicts.
  * Every packet id that was read gets exactly one verdict, also when it makes no sense. Accepted packets are let go
- * together, in one message; a drop, and a packet whose mark judge() has changed, is sent by itself, after everything
- * before it was accepted. The kernel keeps the
- * packets of a queue in order and a batch verdict covers all up to its id, which is why no verdict is ever held back.
+ * together, in one message, as long as judge() leaves their marks alone or gives them the same one; a drop is sent by
+ * itself, after everything before it was accepted. The kernel keeps the packets of a queue in order and a batch verdict
+ * covers all up to its id, which is why no verdict is ever held back.
  * Owns:    the socket and PACKET_QUEUE_BATCH buffers of 64 kB (a GSO packet fits).
  * Bounds:  PACKET_QUEUE_BATCH packets per read. Verdicts are flushed whenever the socket is drained.
  * Threads: one at a time. */

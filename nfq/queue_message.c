@@ -121,11 +121,14 @@ size_t queue_message_verdict(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, ui
     return header->nlmsg_len;
 }
 
-size_t queue_message_accept_up_to(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t id)
+size_t queue_message_accept_up_to(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t id,
+                                  const uint32_t *mark)
 {
     struct nlmsghdr *header = begin(text, NFQNL_MSG_VERDICT_BATCH, queue);
 
     nfq_nlmsg_verdict_put(header, (int)id, NF_ACCEPT);
+    if (mark != NULL)
+        nfq_nlmsg_verdict_put_mark(header, *mark);
     return header->nlmsg_len;
 }
 

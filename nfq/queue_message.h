@@ -22,6 +22,7 @@ struct queue_packet {
     size_t wire_length; /* >= captured */
     uint32_t mark;
     uint8_t hook; /* enum nf_inet_hooks */
+    bool is_last; /* the last of those that were read together; set by the reader */
 };
 
 enum queue_message_result {
@@ -45,7 +46,8 @@ enum queue_message_result queue_message_next(const uint8_t **octets, size_t *len
 size_t queue_message_verdict(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t id,
                              enum queue_verdict verdict, const uint32_t *mark);
 /* For every packet of the queue up to and including `id` that has no verdict yet. */
-size_t queue_message_accept_up_to(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t id);
+size_t queue_message_accept_up_to(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t id,
+                                  const uint32_t *mark);
 
 /* Takes the queue and has `range` octets of each packet copied to us. */
 size_t queue_message_bind(char text[QUEUE_MESSAGE_OCTETS], uint16_t queue, uint32_t range);

@@ -21,23 +21,25 @@
 #
 # --bypass: the witness sets the lower bit of our mark on a packet when the connection is in the midst of a body, and
 # takes it off again later. NFQ_P saves that bit as the connection's mark - in POSTROUTING, because table filter comes
-# between and its verdict counts - and NFQ_B puts it on every packet of the connection. Of those, segments of the client
-# skip the queue that are large, bear no FIN, SYN or RST and do not end in LF: a client that has said what it had to say,
-# be it the final dot or a command behind it, ends with LF. (PSH tells less: with segmentation offload nearly every
-# packet bears it.) But bypass_seen_a_second of them come to the queue: when a connection has come to a stand its
-# repetitions are few, and all are seen. Everything else is queued as ever. hashlimit drops packets when its table is full: it has room for more connections than can be followed.
+# between and its verdict counts - and NFQ_B puts it on every packet of the connection. Large segments of the client
+# without FIN, SYN or RST then come to NFQ_L and skip the queue, but for
+#   - bypass_seen_a_second of a connection: one that has come to a stand repeats itself more slowly, so that all is seen;
+#   - those that end in LF and bear PSH, or are several in one (offload: nearly every such packet bears PSH): a client
+#     that has said what it had to say, be it the final dot or a command behind it, pushes it and ends with LF.
+# What is queued is overtaken by what is not, so that the former must be rare. Everything else is queued as ever.
+# hashlimit drops packets when its table is full: it has room for more connections than can be followed.
 
 # shellcheck source=rules/checks.sh
 . "$library/checks.sh"
 
-mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_O
-    SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
+mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_L
+    SMTPWITNESS_NFQ_O SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
 mode_made=SMTPWITNESS_NFQ_MADE
 mode_tables=mangle
 bypass_least_octets=512
 # ld len; sub #1; tax; ldb [x + 0]; jeq #10, 0, 1; ret #0; ret #65535
 bypass_not_lf='7,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 1 10,6 0 0 0,6 0 0 65535'
-bypass_seen_a_second=20
+bypass_seen_a_second=4
 bypass_connections=1048576
 
 # ---- the plan ----
@@ -46,7 +48,7 @@ plan() { # FAMILY
     for chain in '' _C _S _E _O; do
         echo ":SMTPWITNESS_NFQ$chain"
     done
-    [ "$set_bypass" = no ] || printf ':%s\n' SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_P
+    [ "$set_bypass" = no ] || printf ':%s\n' SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_L SMTPWITNESS_NFQ_P
     [ "$set_place" = router ] || printf -- '-A SMTPWITNESS_NFQ %s lo -j RETURN\n' -i -o
     plan_exceptions "$1"
     [ "$set_bypass" = no ] || plan_bypass "$1"
@@ -84,10 +86,13 @@ plan_bypass() { # FAMILY
     set -- "$1" "-A SMTPWITNESS_NFQ_B -p tcp -m multiport" "$mark_low/$mark_low"
     echo "-A SMTPWITNESS_NFQ -p tcp -m connmark --mark $3 -g SMTPWITNESS_NFQ_B"
     echo "-A SMTPWITNESS_NFQ_B -j MARK --set-xmark $3"
-    echo "$2 --dports $set_ports -m tcp --tcp-flags FIN,SYN,RST NONE -m length --length $bypass_least_octets:65535" \
-        "-m bpf --bytecode \"$bypass_not_lf\" -m hashlimit --hashlimit-above $bypass_seen_a_second/sec --hashlimit-burst 5" \
+    echo "$2 --dports $set_ports -m tcp --tcp-flags FIN,SYN,RST NONE -m length --length $bypass_least_octets:65535 -g SMTPWITNESS_NFQ_L"
+    echo "-A SMTPWITNESS_NFQ_L -m hashlimit --hashlimit-upto $bypass_seen_a_second/sec --hashlimit-burst 1" \
         "--hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness$1" \
-        "--hashlimit-htable-max $bypass_connections --hashlimit-htable-expire 10000 -j RETURN"
+        "--hashlimit-htable-max $bypass_connections --hashlimit-htable-expire 10000 -j SMTPWITNESS_NFQ_C"
+    echo "-A SMTPWITNESS_NFQ_L -p tcp -m tcp --tcp-flags PSH NONE -m length --length 0:1500 -j RETURN"
+    echo "-A SMTPWITNESS_NFQ_L -m bpf --bytecode \"$bypass_not_lf\" -j RETURN"
+    echo "-A SMTPWITNESS_NFQ_L -j SMTPWITNESS_NFQ_C"
     echo "$2 --dports $set_ports -j SMTPWITNESS_NFQ_C"
     echo "$2 --sports $set_ports -j SMTPWITNESS_NFQ_S"
     echo "-A SMTPWITNESS_NFQ_P -p tcp -m multiport --ports $set_ports -j CONNMARK --save-mark --nfmask $mark_low --ctmask $mark_low"
@@ -181,7 +186,7 @@ MARK xt_mark mangle -j MARK --set-xmark 0x1/0x1
 mark xt_mark filter -m mark --mark 0x1/0x1
 length xt_length filter -m length --length 512:65535
 bpf xt_bpf filter -m bpf --bytecode "$bypass_not_lf"
-hashlimit xt_hashlimit filter -m hashlimit --hashlimit-above 20/sec --hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness
+hashlimit xt_hashlimit filter -m hashlimit --hashlimit-upto 4/sec --hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness
 TEXT
 }
 

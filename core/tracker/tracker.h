@@ -70,6 +70,15 @@ enum tracker_step {
     TRACKER_STEP_ENDED,   /* the last one, before its record */
 };
 
+/* What the way of seeing that lets octets of the client past remembers of it; times are the clock's low 32 bits of ms. */
+struct tracker_bypass {
+    uint32_t latest_ms; /* the latest packet while octets could pass */
+    uint32_t hole_ms;   /* octets from `hole` on are missing at the server since */
+    uint32_t hole;
+    uint32_t rest_end; /* everything is looked at until the client's octets up to here are acknowledged */
+    bool is_on, runs, has_hole, rests;
+};
+
 struct tracker_session {
     struct session session;
     struct flow_entry *entry;
@@ -77,10 +86,8 @@ struct tracker_session {
     enum limiter_answer
         answer; /* at the opening; with `gated` REFUSE and HOLD are the caller's to carry out */
     /* Private. */
-    uint64_t silence_us;      /* the debtor's last octet before the latest event */
-    uint64_t bypass_us;       /* the latest packet while octets of the client could pass unseen; 0 = never */
-    uint32_t bypass_rest_end; /* none should before the client's octets up to here are acknowledged */
-    bool bypass_rests;
+    uint64_t silence_us; /* the debtor's last octet before the latest event */
+    struct tracker_bypass bypass;
     uint64_t pending_us; /* when what is pending happened; 0 = nothing is */
     uint64_t pending_silence_us;
     uint8_t pending_end;     /* enum session_end; NONE: only the evidence is due */

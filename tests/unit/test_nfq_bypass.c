@@ -72,7 +72,7 @@ static void cross(enum side side, struct segment *segment, const uint32_t *sack)
         octets[3] = (uint8_t)length;
     }
     tracker_on_packet(tracker, octets, length, length, now_us, 0);
-    connection_mark = bypass_mark(&bypass, tracker_latest(tracker), connection_mark, now_us);
+    connection_mark = bypass_mark(&bypass, tracker_latest(tracker), connection_mark, true, now_us);
 }
 
 static struct segment make(enum side side, uint8_t flags, uint32_t sequence, const void *payload,
@@ -342,8 +342,8 @@ static void test_a_dead_server_side_is_known(void **state)
         uint8_t whole[SEGMENT + 200];
         size_t length = segment_build(&again, whole, sizeof whole);
         tracker_on_packet(tracker, whole, length, length, now_us, 0);
-        connection_mark = bypass_mark(&bypass, tracker_latest(tracker), mark, now_us);
-        assert_true(i == 0 || connection_mark == 0); /* from the second on everything is looked at */
+        connection_mark = bypass_mark(&bypass, tracker_latest(tracker), mark, true, now_us);
+        assert_true(i <= 1 || connection_mark == 0); /* from the second repetition on all is looked at */
     }
     send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
     finish();
@@ -361,6 +361,9 @@ static void test_a_hole_at_the_server_puts_it_off(void **state)
     assert_int_equal(connection_mark, BIT);
     struct segment echo = make(SIDE_SERVER, PACKET_ACK, at[1], NULL, 0);
     const uint32_t sack[2] = {at[0] + SEGMENT, at[0] + 2 * SEGMENT};
+    cross(SIDE_SERVER, &echo, sack);
+    assert_int_equal(connection_mark, BIT); /* overtaken, perhaps */
+    now_us += BYPASS_HOLE_MS * MS;
     cross(SIDE_SERVER, &echo, sack);
     assert_int_equal(connection_mark, 0);
     uint64_t before = passed_by;
@@ -420,8 +423,9 @@ static void test_bits_of_an_earlier_run_are_put_off(void **state)
     connection_mark = BIT;
     server_acknowledges();
     assert_int_equal(connection_mark, 0);
-    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0xf0 | BIT, now_us), 0xf0 & ~BIT);
-    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0x2, now_us), 0x2);
+    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0xf0 | BIT, true, now_us),
+                     0xf0 & ~BIT);
+    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0x2, true, now_us), 0x2);
 }
 
 int main(void)

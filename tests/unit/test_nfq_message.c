@@ -150,7 +150,7 @@ static void test_verdicts(void **state)
     uint16_t queue;
     int type;
 
-    assert_in_range(queue_message_accept_up_to(text, 2525, 0x12345), 1, QUEUE_MESSAGE_OCTETS);
+    assert_in_range(queue_message_accept_up_to(text, 2525, 0x12345, NULL), 1, QUEUE_MESSAGE_OCTETS);
     verdict = verdict_of(text, &type, &queue);
     assert_int_equal(type, NFQNL_MSG_VERDICT_BATCH);
     assert_int_equal(queue, 2525);
