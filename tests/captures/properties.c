@@ -242,6 +242,26 @@ static void twice_forwarded(const struct packets *from, struct packets *to)
     }
 }
 
+static int by_time(const void *a, const void *b)
+{
+    const struct packet_copy *left = a, *right = b;
+    return left->unix_us < right->unix_us ? -1 : left->unix_us > right->unix_us;
+}
+
+/* The same, behind a router that takes its time: others come between a packet and its copy. */
+static void twice_queued(const struct packets *from, struct packets *to)
+{
+    twice_forwarded(from, to);
+    for (size_t i = 0; i < to->count; i++) { /* a stable order for those of one microsecond */
+        int64_t later_us = i % 2 == 1 ? (int64_t)any(3000) : 0;
+        to->at[i].unix_us = (to->at[i].unix_us + later_us) * 1024 + (int64_t)i % 1024;
+    }
+    qsort(to->at, to->count, sizeof *to->at, by_time);
+    for (size_t i = 0; i < to->count; i++) {
+        to->at[i].unix_us /= 1024;
+    }
+}
+
 static void lose_some(const struct packets *from, struct packets *to)
 {
     for (size_t i = 0; i < from->count; i++) {
@@ -626,6 +646,7 @@ static const struct variant {
     {"four places late", reorder_much, RULE_NO_FAULT, 12},
     {"every packet twice", twice_at_once, RULE_SAME, 1},
     {"every packet before and behind a router", twice_forwarded, RULE_NO_NEW, 1},
+    {"every packet before and behind a slow router", twice_queued, RULE_NO_FAULT, 12},
     {"5 % lost by the capture", lose_some, RULE_NOT_SURE, 30},
     {"one direction", keep_first_direction, RULE_INNOCENT, 1},
     {"the other direction", keep_other_direction, RULE_INNOCENT, 1},
