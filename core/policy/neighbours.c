@@ -143,7 +143,7 @@ uint32_t neighbours_open(struct neighbours *neighbours, const struct policy_sett
         return 0;
     }
     keys_make(neighbours, settings, client, server, &pair_key, &source_key, &server_key);
-    uint64_t source_hash = hash_octets(neighbours->seed, &source_key, sizeof source_key) | 1;
+    uint32_t source_hash = (uint32_t)hash_octets(neighbours->seed, &source_key, sizeof source_key) | 1;
 
     pthread_mutex_lock(&neighbours->lock);
     uint32_t number = seat_obtain(neighbours);
@@ -236,7 +236,14 @@ static void receipt_take(struct neighbours *neighbours, struct neighbours_seat *
 
 /* -- what is told ---------------------------------------------------------------------------------------- */
 
-static struct neighbours_latest *latest_slot(struct neighbours_latest latest[2], uint64_t source)
+/* How old the connection is, plus one, in milliseconds. After seven weeks it stays at the most. */
+static uint32_t seat_age_ms(const struct neighbours_seat *seat, uint64_t now_us)
+{
+    uint64_t ms = now_us > seat->opened_us ? (now_us - seat->opened_us) / 1000 : 0;
+    return ms < UINT32_MAX - 1 ? (uint32_t)ms + 1 : UINT32_MAX;
+}
+
+static struct neighbours_latest *latest_slot(struct neighbours_latest latest[2], uint32_t source)
 {
     if (latest[0].source != source) {
         latest[1] = latest[0];
@@ -246,7 +253,7 @@ static struct neighbours_latest *latest_slot(struct neighbours_latest latest[2],
 }
 
 static const struct neighbours_latest *latest_of_others(const struct neighbours_latest latest[2],
-                                                        uint64_t source)
+                                                        uint32_t source)
 {
     const struct neighbours_latest *other = latest[0].source == source ? &latest[1] : &latest[0];
     return other->source != 0 ? other : NULL;
@@ -296,11 +303,12 @@ void neighbours_heard(struct neighbours *neighbours, uint32_t number, enum side 
     if (seat == NULL) {
         return;
     }
-    uint64_t *told_us = &seat->told_us[side_index(side)];
-    if (*told_us != 0 && now_us - *told_us < NEIGHBOURS_HEARD_US) {
+    uint32_t age_ms = seat_age_ms(seat, now_us);
+    uint32_t *told_ms = &seat->told_ms[side_index(side)];
+    if (*told_ms != 0 && age_ms - *told_ms < NEIGHBOURS_HEARD_MS) {
         return;
     }
-    *told_us = now_us;
+    *told_ms = age_ms;
     pthread_mutex_lock(&neighbours->lock);
     if (side == SIDE_SERVER) {
         struct neighbours_pair *pair = pair_of(neighbours, seat);
@@ -328,7 +336,7 @@ void neighbours_unanswered(struct neighbours *neighbours, uint32_t number, bool 
     slot->at_us = now_us;
     const struct neighbours_latest *others = latest_of_others(server->connected, seat->source_hash);
     if (others != NULL && others->at_us > seat->opened_us && !seat->others_exact) {
-        seat->others_us = seat->others_us == 0 || again ? now_us : seat->others_us;
+        seat->others_ms = seat->others_ms == 0 || again ? seat_age_ms(seat, now_us) : seat->others_ms;
         seat->others_exact = again;
     }
     /* What was open when it was not answered; by the time it is given up the others may have gone. */
@@ -361,8 +369,9 @@ uint32_t neighbours_of_connect(struct neighbours *neighbours, uint32_t number, u
     pthread_mutex_lock(&neighbours->lock);
     const struct neighbours_server *server = server_of(neighbours, seat);
     const struct neighbours_latest *others = latest_of_others(server->connected, seat->source_hash);
-    bool noted = seat->others_us != 0 && (seat->others_exact || tried_after(seat->opened_us, seat->others_us,
-                                                                            repeated_count, until_us));
+    uint64_t noted_us = seat->opened_us + (uint64_t)seat->others_ms * 1000;
+    bool noted = seat->others_ms != 0 &&
+                 (seat->others_exact || tried_after(seat->opened_us, noted_us, repeated_count, until_us));
     bool just = others != NULL && others->at_us > seat->opened_us &&
                 tried_after(seat->opened_us, others->at_us, repeated_count, until_us);
     near |= noted || just ? (uint32_t)NEAR_OTHERS_CONNECT : 0;

@@ -31,11 +31,11 @@
 #define NEIGHBOURS_SERVERS   4096u
 #define NEIGHBOURS_SEATS     65536u /* [nfq] max-flows' default, and more than the proxy's descriptors allow */
 #define NEIGHBOURS_WALK      4096u
-#define NEIGHBOURS_SYN_WALK  256u     /* a repeated SYN takes a receipt of no more: anybody can send SYNs */
-#define NEIGHBOURS_HEARD_US  1000000u /* "it speaks" is told to the neighbours at most this often */
+#define NEIGHBOURS_SYN_WALK  256u  /* a repeated SYN takes a receipt of no more: anybody can send SYNs */
+#define NEIGHBOURS_HEARD_MS  1000u /* "it speaks" is told to the neighbours at most this often */
 #define NEIGHBOURS_ROW_OCTETS                                                                                \
     224 /* a pair's row, its share of the index included; source and server rows are smaller */
-#define NEIGHBOURS_SEAT_OCTETS 96
+#define NEIGHBOURS_SEAT_OCTETS 64
 #define NEIGHBOURS_WORST_OCTETS                                                                              \
     ((size_t)NEIGHBOURS_MOST_ROWS * 2 * NEIGHBOURS_ROW_OCTETS +                                              \
      (size_t)NEIGHBOURS_SERVERS * NEIGHBOURS_ROW_OCTETS + (size_t)NEIGHBOURS_SEATS * NEIGHBOURS_SEAT_OCTETS)
@@ -93,7 +93,7 @@ const struct neighbours_receipt *neighbours_receipt(struct neighbours *neighbour
 
 /* Room in the seat for whoever has it: the forecast's notes. NULL without a seat. */
 struct neighbours_pace {
-    uint64_t since_us; /* the body began; 0 = none is under way */
+    uint32_t since_ms; /* the session's age when the body began, plus one; 0 = none is under way */
     bool said;         /* the forecast line was said */
 };
 struct neighbours_pace *neighbours_pace(struct neighbours *neighbours, uint32_t seat);

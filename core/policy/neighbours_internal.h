@@ -58,7 +58,7 @@ struct neighbours_source {
 
 /* The latest event of one source, and the latest of any other: enough to ask "somebody else?" of every source. */
 struct neighbours_latest {
-    uint64_t source; /* hash of its key; 0 = none */
+    uint32_t source; /* hash of its key; 0 = none */
     uint64_t since_us, at_us;
 };
 
@@ -83,10 +83,10 @@ struct neighbours_seat {
     atomic_uchar phase;
     bool greeted;
     bool others_exact; /* others_us was noted when a SYN was sent again */
-    uint64_t source_hash;
+    uint32_t source_hash;
+    uint32_t others_ms; /* age at which it was noted that another source had got in since; 0 = not */
     uint64_t opened_us;
-    uint64_t told_us[SIDE_PAIR]; /* when "it speaks" was told last; 0 = not yet */
-    uint64_t others_us;          /* when it was noted that another source had got in since */
+    uint32_t told_ms[SIDE_PAIR]; /* age at which "it speaks" was told last; 0 = not yet */
     struct neighbours_receipt *receipt;
     struct neighbours_pace pace;
 };

@@ -20,17 +20,27 @@ static uint64_t believed_after_us(uint64_t limit_us)
                                         : part_us;
 }
 
+static uint32_t age_ms(const struct session *session, uint64_t now_us)
+{
+    uint64_t ms = now_us > session->start_us ? (now_us - session->start_us) / 1000 : 0;
+    return ms < UINT32_MAX - 1 ? (uint32_t)ms : UINT32_MAX - 1;
+}
+
 /* False when nothing can be said. */
-static bool forecast_make(const struct session *session, uint64_t since_us, uint64_t now_us,
+static bool forecast_make(const struct session *session, const struct neighbours_pace *pace, uint64_t now_us,
                           struct record_forecast *forecast)
 {
     const struct dialogue *dialogue = &session->dialogue;
     uint64_t limit_us = session->timeouts->session_us;
-    uint64_t took_us = now_us > since_us ? now_us - since_us : 0;
-    uint64_t age_us = now_us > session->start_us ? now_us - session->start_us : 0;
+    uint64_t age_us = age_ms(session, now_us) * UINT64_C(1000);
     memset(forecast, 0, sizeof *forecast);
-    if (since_us == 0 || took_us < believed_after_us(limit_us) || age_us >= limit_us ||
-        dialogue->body_octets == 0 || dialogue->body_octets >= dialogue->announced_size) {
+    if (pace == NULL || pace->since_ms == 0) {
+        return false;
+    }
+    uint64_t since_us = (pace->since_ms - 1) * UINT64_C(1000);
+    uint64_t took_us = age_us > since_us ? age_us - since_us : 0;
+    if (took_us < believed_after_us(limit_us) || age_us >= limit_us || dialogue->body_octets == 0 ||
+        dialogue->body_octets >= dialogue->announced_size) {
         return false;
     }
     double left = (double)(dialogue->announced_size - dialogue->body_octets);
@@ -55,11 +65,11 @@ void session_forecast_look(struct session *session, uint64_t now_us)
         return;
     }
     if (!body) {
-        pace->since_us = 0;
+        pace->since_ms = 0;
         return;
     }
-    pace->since_us = pace->since_us == 0 ? now_us : pace->since_us;
-    if (forecast_make(session, pace->since_us, now_us, &forecast) &&
+    pace->since_ms = pace->since_ms == 0 ? age_ms(session, now_us) + 1 : pace->since_ms;
+    if (forecast_make(session, pace, now_us, &forecast) &&
         forecast.needs_us > forecast.remains_us + forecast.remains_us / FORECAST_DOUBT) {
         pace->said = true;
         session->wants |= SESSION_WANT_FORECAST_LINE;
@@ -85,7 +95,7 @@ void session_forecast_record(const struct session *session, struct record *recor
     char needs[32], remains[32], limit[32];
     session_record_fill(session, record, now_us);
     record->kind = RECORD_FORECAST;
-    (void)forecast_make(session, pace != NULL ? pace->since_us : 0, now_us, &record->forecast);
+    (void)forecast_make(session, pace, now_us, &record->forecast);
     if (profile != 0 && profile <= session->policy->profile_count) {
         record->forecast.profile = session->policy->profiles[profile - 1].name;
     }

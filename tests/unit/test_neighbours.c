@@ -142,7 +142,7 @@ static void without_seeing_syns_time_must_prove_it(void **state)
     after(20000);
     closes(gets_in(2, 9));
     assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 10999000), 0);
-    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 11000000), NEAR_OTHERS_CONNECT);
+    assert_int_equal(neighbours_of_connect(neighbours, seat, 0, start_us + 11002000), NEAR_OTHERS_CONNECT);
     closes(seat);
 }
 

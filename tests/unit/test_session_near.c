@@ -155,11 +155,11 @@ static void expect_verdict(struct session *session, enum fault fault, enum cause
         print_error("%s lacks '%s'\n", line, wanted);
     }
     assert_non_null(strstr(line, wanted));
-    static const uint32_t of_neighbours = NOTE_UNEXPLAINED_LIMIT | NOTE_OTHERS_GET_IN | NOTE_OTHERS_FAIL_TOO |
+    static const uint64_t of_neighbours = NOTE_UNEXPLAINED_LIMIT | NOTE_OTHERS_GET_IN | NOTE_OTHERS_FAIL_TOO |
                                           NOTE_OLDER_ONES_LIVE | NOTE_FRESH_ONE_WORKS | NOTE_FRESH_ONE_FAILS;
     char words[128] = "";
     for (unsigned bit = 0; bit < NOTE_COUNT; bit++) {
-        if (verdict->notes & of_neighbours & 1u << bit) {
+        if (verdict->notes & of_neighbours & NOTE(bit)) {
             snprintf(words + strlen(words), sizeof words - strlen(words), "%s%s", words[0] != '\0' ? "," : "",
                      note_name(bit));
         }
