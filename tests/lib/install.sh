@@ -40,6 +40,9 @@ install)
     for file in README.md CHANGELOG.md LICENSE LICENSES.md; do
         install -D -m 644 "$file" "$documents/$file"
     done
+    for file in docs/*.md; do
+        install -D -m 644 "$file" "$documents/$file"
+    done
     for file in conf/smtpwitness.conf.sample rules/rules.conf.sample systemd/rsyslog.conf systemd/syslog-ng.conf; do
         install -D -m 644 "$file" "$documents/examples/${file##*/}"
     done

@@ -73,6 +73,30 @@ documented() {
     return "$bad"
 }
 
+# What docs/ and the README name is there: causes, options of the rules, files and headings linked to.
+documents() {
+    local word file bad=0 causes options
+    causes=$("$build/smtpwitness" explain | awk '/^[a-z]/ { print $1 }')
+    options=$(rules/smtpwitness-rules --help; "$build/smtpwitness" --help)
+    while read -r word; do
+        grep -qx "$word" <<<"$causes" || { echo "docs name a cause that there is not: $word"; bad=1; }
+    done < <(grep -ohE 'cause=[a-z-]+' docs/*.md README.md | sort -u | cut -d= -f2)
+    while read -r word; do
+        grep -qE -- "$word\b" <<<"$options" || { echo "docs name an option that there is not: $word"; bad=1; }
+    done < <(grep -h 'smtpwitness' docs/*.md README.md | grep -oE -e '--[a-z][a-z-]+' | sort -u)
+    for file in docs/*.md README.md; do
+        for word in $(grep -oE '\]\([^)]*\)' "$file" | tr -d '])('); do
+            case $word in
+            http*) ;;
+            '#'*) sed -n 's/^##* //p' "$file" | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9\n-' | grep -qxF -- "${word#?}" ||
+                { echo "$file: no heading $word"; bad=1; } ;;
+            *) [ -e "$(dirname "$file")/$word" ] || { echo "$file: no file $word"; bad=1; } ;;
+            esac
+        done
+    done
+    return "$bad"
+}
+
 wording() { # words that mark what is unfinished, and checks that cannot fail
     # shellcheck disable=SC2251
     ! git grep -nE 'TODO|FIXME|XXX:|\|\| *true' -- . ':!tests/lint/run.sh'
@@ -107,6 +131,7 @@ one core-purity-self-test nm tests/lint/core_purity.sh --self-test
 one manuals mandoc manuals
 one generated diff generated
 one documented grep documented
+one documents grep documents
 one wording git wording
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
