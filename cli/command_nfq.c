@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/reload.h"
 #include "conf/settings.h"
+#include "conf/settings_share.h"
 #include "core/policy/limiter.h"
 #include "daemon/clock.h"
 #include "daemon/limiter_start.h"
@@ -27,16 +28,20 @@
 struct watcher {
     const char *config;
     char pid_path[sizeof(((struct settings_process *)NULL)->pid_file)];
-    const struct settings *settings; /* those the hook works with, for its whole life */
-    const struct settings *latest;   /* of the last reload, for the log and the peaks; may be `settings` */
+    struct settings *settings;    /* the supervisor's */
+    struct settings_share *share; /* in force for new sessions */
     struct log_options log_options;
     struct limiter *limiter;
     struct log *log;
     struct hook *hook;
-    bool was_enforcing; /* by the configuration */
     int signal_fd;
     uint64_t started_us, peaks_since_us, turn_due_us;
 };
+
+static const struct settings *in_force(const struct watcher *watcher)
+{
+    return watcher->share->settings;
+}
 
 static void log_worst_case(struct watcher *watcher)
 {
@@ -70,8 +75,8 @@ static void log_statistics(struct watcher *watcher)
         "sessions=%llu records=%llu evicted=%llu malformed=%llu other=%llu fragments=%llu "
         "damaged-messages=%llu "
         "empty=%llu refused-verdicts=%llu overruns=%llu queue-dropped=%llu socket-dropped=%llu waiting=%u "
-        "unjudged=%llu probes=%llu probes-answered=%llu bypasses=%llu bypassed-octets=%llu sources=%u "
-        "sources-max=%u log-lines=%llu "
+        "unjudged=%llu probes=%llu probes-answered=%llu bypasses=%llu bypassed-octets=%llu refused=%llu "
+        "held=%llu held-full=%llu closed=%llu sources=%u sources-max=%u log-lines=%llu "
         "log-left-out=%llu",
         (unsigned long long)((clock_monotonic_us() - watcher->started_us) / 1000000),
         (unsigned long long)hook.packets, (unsigned long long)hook.octets, (unsigned long long)hook.batches,
@@ -84,89 +89,41 @@ static void log_statistics(struct watcher *watcher)
         (unsigned long long)hook.kernel_socket_dropped, hook.kernel_waiting,
         (unsigned long long)hook.unjudged, (unsigned long long)hook.probes_sent,
         (unsigned long long)hook.probes_answered, (unsigned long long)hook.bypasses,
-        (unsigned long long)hook.bypassed_octets, limiter.rows_used, limiter.rows_max,
-        (unsigned long long)log.written,
+        (unsigned long long)hook.bypassed_octets, (unsigned long long)hook.refused,
+        (unsigned long long)hook.held, (unsigned long long)hook.held_full, (unsigned long long)hook.closed,
+        limiter.rows_used, limiter.rows_max, (unsigned long long)log.written,
         (unsigned long long)(log.left_out_ring + log.left_out_rate + log.left_out_sink));
 }
 
 static void log_peaks(struct watcher *watcher, uint64_t now_us, bool reset)
 {
-    peaks_log(watcher->log, watcher->limiter, watcher->latest->log.peaks_count,
-              watcher->settings->policy.ipv6_source_prefix, now_us - watcher->peaks_since_us, reset);
+    peaks_log(watcher->log, watcher->limiter, in_force(watcher)->log.peaks_count,
+              in_force(watcher)->policy.ipv6_source_prefix, now_us - watcher->peaks_since_us, reset);
     if (reset) {
         watcher->peaks_since_us = now_us;
     }
 }
 
-/* Sessions are followed under the settings they began with, and a packet hook has no other: [log] alone is taken over
- * while it runs. */
 static void reload(struct watcher *watcher)
 {
-    struct settings *loaded = reload_settings(watcher->config, watcher->latest, watcher->log);
+    struct settings *loaded = reload_settings(watcher->config, in_force(watcher), watcher->log);
+    struct settings_share *share = loaded != NULL ? settings_share_create(loaded) : NULL;
 
-    if (loaded == NULL) {
+    if (share == NULL) {
+        settings_destroy(loaded);
         return;
     }
-    if (watcher->latest != watcher->settings) {
-        settings_destroy((struct settings *)(uintptr_t)watcher->latest);
-    }
-    watcher->latest = loaded;
-    log_message(watcher->log, LOG_NOTICE, "nfq",
-                "of the new settings [log] is in force; everything else needs a restart in this mode");
-}
-
-/* ---- what this mode does not do is said, and only reported ---- */
-
-static bool report_action(enum policy_action *action)
-{
-    bool changed = *action != POLICY_REPORT;
-
-    *action = POLICY_REPORT;
-    return changed;
-}
-
-static bool report_limits(struct policy_limits *limits)
-{
-    bool changed = report_action(&limits->per_source_action);
-
-    changed = report_action(&limits->total_action) || changed;
-    changed = report_action(&limits->percent_action) || changed;
-    return report_action(&limits->rate_action) || changed;
-}
-
-static bool report_timeouts(struct policy_timeouts *timeouts)
-{
-    bool changed = report_action(&timeouts->action);
-
-    return report_action(&timeouts->session_action) || changed;
-}
-
-static bool report_overrides(struct policy_override *overrides, size_t count)
-{
-    bool changed = false;
-
-    for (size_t i = 0; i < count; i++) {
-        changed = report_limits(&overrides[i].limits) || changed;
-        changed = report_timeouts(&overrides[i].timeouts) || changed;
-    }
-    return changed;
-}
-
-/* True when something was to be enforced. */
-static bool report_only(struct policy_settings *policy)
-{
-    bool changed = report_limits(&policy->limits);
-
-    changed = report_timeouts(&policy->timeouts) || changed;
-    changed = report_overrides(policy->sources, policy->source_count) || changed;
-    return report_overrides(policy->servers, policy->server_count) || changed;
+    settings_share_release(watcher->share);
+    watcher->share = share;
+    hook_reload(watcher->hook, share);
+    limiter_reload(watcher->limiter, &loaded->policy, clock_monotonic_us());
 }
 
 /* ---- running ---- */
 
 static uint64_t peaks_due_us(const struct watcher *watcher)
 {
-    uint64_t interval_us = watcher->latest->log.peaks_interval_us;
+    uint64_t interval_us = in_force(watcher)->log.peaks_interval_us;
 
     return interval_us == 0 ? NEVER_US : watcher->peaks_since_us + interval_us;
 }
@@ -217,8 +174,13 @@ static void run(struct watcher *watcher, const struct supervised *supervised)
 static bool start(struct watcher *watcher, struct settings_error *error)
 {
     const struct settings *settings = watcher->settings;
-    struct hook_options options = {.settings = settings};
+    struct hook_options options;
 
+    watcher->share = settings_share_create(watcher->settings);
+    if (watcher->share == NULL) {
+        snprintf(error->text, sizeof(error->text), "no memory for the settings");
+        return false;
+    }
     watcher->signal_fd = signals_open();
     if (watcher->signal_fd == -1) {
         snprintf(error->text, sizeof(error->text), "signalfd: %s", strerror(errno));
@@ -228,8 +190,8 @@ static bool start(struct watcher *watcher, struct settings_error *error)
         (watcher->log = log_create(&settings->log, &watcher->log_options, error)) == NULL) {
         return false;
     }
-    options.limiter = watcher->limiter;
-    options.log = watcher->log;
+    options =
+        (struct hook_options){.settings = watcher->share, .limiter = watcher->limiter, .log = watcher->log};
     watcher->hook = hook_create(&options, error);
     return watcher->hook != NULL && privileges_drop_for_queues(settings->process.user, error) &&
            hook_start(watcher->hook, error);
@@ -240,9 +202,7 @@ static void finish(struct watcher *watcher)
     hook_destroy(watcher->hook);
     log_destroy(watcher->log);
     limiter_destroy(watcher->limiter);
-    if (watcher->latest != watcher->settings) {
-        settings_destroy((struct settings *)(uintptr_t)watcher->latest);
-    }
+    settings_share_release(watcher->share);
     if (watcher->signal_fd != -1) {
         close(watcher->signal_fd);
     }
@@ -268,11 +228,7 @@ static int run_child(void *context, const struct supervised *supervised)
                     "started again: the process before %s; mail passed unseen meanwhile, and connections "
                     "that are open are picked up where they are",
                     supervised->last_end);
-    }
-    if (watcher->was_enforcing) {
-        log_message(
-            watcher->log, LOG_WARNING, "nfq",
-            "action = enforce: this mode refuses, holds and closes nothing; limits are reported only");
+        reload(watcher); /* what was loaded since the supervisor's start went with the process before */
     }
     log_message(watcher->log, LOG_NOTICE, "nfq", "ready");
     supervised_ready(supervised);
@@ -319,8 +275,7 @@ enum command_exit command_nfq(const struct arguments *arguments)
         command_error(error.text);
         return COMMAND_USAGE;
     }
-    watcher.was_enforcing = report_only(&settings->policy);
-    watcher.settings = watcher.latest = settings;
+    watcher.settings = settings;
     (void)limits_raise_descriptors();
     signals_block();
     if (!prepare(&watcher, arguments, &error) || !privileges_lock(&error) ||

@@ -55,6 +55,7 @@ static const struct settings_choice over_limits[] = {
     {NULL, 0},
 };
 static const struct settings_choice refusals[] = {
+    {"auto", POLICY_REFUSE_AUTO},
     {"421", POLICY_REFUSE_421},
     {"reset", POLICY_REFUSE_RESET},
     {NULL, 0},
@@ -709,11 +710,13 @@ const struct settings_row settings_rows[] = {
      .key = "refuse-with",
      CHOICES(refusals),
      IN_LIMITS(refuse_with, sizeof(int)),
-     .default_text = "421",
-     .example = "421",
+     .default_text = "auto",
+     .example = "auto",
      .reloadable = true,
      .help = "How a connection is refused: with a 421 reply, which the sender logs and retries, or with a "
-             "TCP reset."},
+             "TCP reset. auto is 421 as a proxy and reset as a packet hook, where a reset answers the first "
+             "packet and the server never hears of the connection. With 421 the packet hook lets the server "
+             "answer the first packet, then speaks in its place and resets the server's side."},
     ACTION(SETTINGS_SECTION_LIMITS, "per-source-action", IN_LIMITS(per_source_action, sizeof(int)),
            "What happens over the limit per-source: report says what would have been done, enforce does it."),
     ACTION(SETTINGS_SECTION_LIMITS, "total-action", IN_LIMITS(total_action, sizeof(int)),

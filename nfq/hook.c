@@ -15,7 +15,8 @@
 #define LOSS_LINE_INTERVAL_US UINT64_C(10000000)
 
 struct hook {
-    const struct settings_nfq *settings;
+    struct settings_share *share;        /* those it began with: what needs a restart is in here */
+    const struct settings_nfq *settings; /* of it */
     struct log *log;
     struct injector injector;
     struct observer *observers[HOOK_MAX_QUEUES];
@@ -36,7 +37,8 @@ uint64_t hook_memory_octets(const struct settings_nfq *settings)
 {
     uint64_t queue = (uint64_t)settings->receive_buffer_octets + PACKET_QUEUE_BATCH * 70000u;
 
-    return settings->queues_count * (tracker_memory_octets(flows_each(settings)) + queue);
+    return settings->queues_count *
+           (tracker_memory_octets(flows_each(settings)) + queue + enforcer_memory_octets());
 }
 
 static void say_granted(struct hook *hook, const struct packet_queue_granted *granted)
@@ -58,7 +60,7 @@ static void say_granted(struct hook *hook, const struct packet_queue_granted *gr
 
 struct hook *hook_create(const struct hook_options *options, struct settings_error *error)
 {
-    const struct settings_nfq *settings = &options->settings->nfq;
+    const struct settings_nfq *settings = &options->settings->settings->nfq;
     struct hook *hook = calloc(1, sizeof *hook);
     struct packet_queue_granted granted;
     uint16_t run;
@@ -67,6 +69,7 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
         snprintf(error->text, sizeof error->text, "nfq: no memory");
         return NULL;
     }
+    hook->share = settings_share_acquire(options->settings);
     hook->settings = settings;
     hook->log = options->log;
     hook->injector.ipv4 = hook->injector.ipv6 = -1;
@@ -75,15 +78,18 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
         snprintf(error->text, sizeof error->text, "nfq: no random numbers: %s", strerror(errno));
         goto failed;
     }
-    if (settings->probe && !injector_open(&hook->injector))
-        log_message(hook->log, LOG_WARNING, "nfq", "no raw socket (%s): silent sides are not probed",
+    if (!injector_open(&hook->injector))
+        log_message(hook->log, LOG_WARNING, "nfq",
+                    "no raw socket (%s): silent sides are not probed, and nothing is enforced",
                     strerror(errno));
     for (uint32_t i = 0; i < settings->queues_count; i++) {
-        bool can_probe = hook->injector.ipv4 != -1 || hook->injector.ipv6 != -1;
+        bool can_send = hook->injector.ipv4 != -1 || hook->injector.ipv6 != -1;
         struct observer_options wanted = {.settings = options->settings,
                                           .limiter = options->limiter,
                                           .log = options->log,
-                                          .injector = can_probe ? &hook->injector : NULL,
+                                          .injector = &hook->injector,
+                                          .can_probe = can_send && settings->probe,
+                                          .can_enforce = can_send,
                                           .queue = (uint16_t)(settings->first_queue + i),
                                           .max_flows = flows_each(settings),
                                           .run = run + i};
@@ -104,7 +110,7 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
                 "queues %u to %u, GSO %s, fail-open %s, probes %s, bypass %s, at most %u connections",
                 settings->first_queue, settings->first_queue + settings->queues_count - 1,
                 granted.gso ? "on" : "off", granted.fail_open ? "on" : "off",
-                hook->injector.ipv4 != -1 || hook->injector.ipv6 != -1 ? "on" : "off",
+                settings->probe && (hook->injector.ipv4 != -1 || hook->injector.ipv6 != -1) ? "on" : "off",
                 settings->bypass ? "on" : "off", settings->max_flows_count);
     return hook;
 
@@ -141,7 +147,14 @@ void hook_destroy(struct hook *hook)
     injector_close(&hook->injector);
     if (hook->kernel_fd != -1)
         close(hook->kernel_fd);
+    settings_share_release(hook->share);
     free(hook);
+}
+
+void hook_reload(struct hook *hook, struct settings_share *settings)
+{
+    for (uint32_t i = 0; i < hook->count; i++)
+        observer_reload(hook->observers[i], settings);
 }
 
 bool hook_is_alive(struct hook *hook)
@@ -213,6 +226,10 @@ static void add(struct hook_stats *sum, const struct observer_stats *one)
     sum->probes_answered += one->probes_answered;
     sum->bypasses += one->bypasses;
     sum->bypassed_octets += one->tracker.bypassed_octets;
+    sum->refused += one->enforcer.refused;
+    sum->held += one->enforcer.held;
+    sum->closed += one->enforcer.closed;
+    sum->held_full += one->enforcer.held_full;
 }
 
 void hook_stats(struct hook *hook, struct hook_stats *stats)

@@ -1,6 +1,6 @@
 /* hook - the packet hook: all queues with their observers. TCP stays end to end; in report mode every packet goes on
  * as it came.
- * Owns:    observers, injector, the open list of kernel queues. Borrows: settings, limiter, log, for its whole life.
+ * Owns:    observers, injector, the open list of kernel queues. Borrows: limiter, log, for its whole life.
  * Bounds:  HOOK_MAX_QUEUES observers; [nfq] max-flows is shared out between them.
  * Threads: all calls from the main thread; observers are its own. */
 #ifndef SMTPWITNESS_NFQ_HOOK_H
@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "conf/settings.h"
+#include "conf/settings_share.h"
 #include "core/base/attributes.h"
 #include "core/policy/limiter.h"
 #include "daemon/log.h"
@@ -19,7 +20,7 @@
 struct hook;
 
 struct hook_options {
-    const struct settings *settings;
+    struct settings_share *settings; /* a reference is taken */
     struct limiter *limiter;
     struct log *log;
 };
@@ -30,6 +31,7 @@ struct hook_stats { /* of all queues, since the start */
     uint64_t sessions, evicted, records, unjudged, probes_sent, probes_answered;
     uint64_t bypasses, bypassed_octets;
     uint64_t overruns, kernel_queue_dropped, kernel_socket_dropped;
+    uint64_t refused, held, closed, held_full;
     uint32_t flows_now, half_open_now, kernel_waiting;
 };
 
@@ -39,6 +41,9 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
 bool hook_start(struct hook *hook, struct settings_error *error) MUST_CHECK;
 void hook_stop(struct hook *hook);
 void hook_destroy(struct hook *hook); /* accepts NULL */
+
+/* New settings for new sessions: what needs a restart must be as before. */
+void hook_reload(struct hook *hook, struct settings_share *settings);
 
 /* True when every observer has turned since the last call that said so. */
 bool hook_is_alive(struct hook *hook);

@@ -13,17 +13,30 @@
 #include <unistd.h>
 #include <linux/netfilter.h>
 
+#include "core/policy/timeouts.h"
 #include "daemon/clock.h"
 #include "nfq/bypass.h"
 #include "nfq/prober.h"
+
+/* A session's story. */
+struct watched {
+    struct prober_memory probe; /* first: the prober knows the story as its own */
+    struct enforcer_memory gate;
+    struct settings_share *settings; /* it began under */
+};
 
 struct observer {
     struct packet_queue *queue;
     struct tracker *tracker;
     struct prober prober;
     struct bypass bypass;
+    struct enforcer *enforcer; /* NULL = nothing can be enforced */
+    struct settings_share *settings;
+    _Atomic(struct settings_share *) loaded; /* by observer_reload(), not taken over yet; NULL = none */
     struct log *log;
     bool probes;
+    bool on_host;
+    bool enforces; /* something, for somebody: packets are looked at for that */
     int wake_fd;
     pthread_t thread;
     bool running;
@@ -48,6 +61,20 @@ static bool is_unjudgeable(const struct observer *observer, const struct record 
            lost_us >= now_us - record->duration_us;
 }
 
+static void forget(struct observer *observer, struct tracker_session *tracked)
+{
+    struct watched *watched = tracked->story;
+
+    if (watched == NULL)
+        return;
+    prober_forget(&observer->prober, tracked);
+    if (observer->enforcer != NULL)
+        enforcer_forget(observer->enforcer, tracked);
+    settings_share_release(watched->settings);
+    free(watched);
+    tracked->story = NULL;
+}
+
 static void on_record(void *context, struct tracker_session *tracked, const struct record *record)
 {
     struct observer *observer = context;
@@ -68,34 +95,54 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
         record = &changed;
     }
     log_record(observer->log, record);
-    if (record->kind != RECORD_VERDICT)
-        return;
-    prober_forget(&observer->prober, tracked);
-    free(tracked->story);
-    tracked->story = NULL;
+    if (record->kind == RECORD_VERDICT)
+        forget(observer, tracked);
 }
 
 static void on_dropped(void *context, struct tracker_session *tracked)
 {
-    struct observer *observer = context;
+    forget(context, tracked);
+}
 
-    prober_forget(&observer->prober, tracked);
-    free(tracked->story);
-    tracked->story = NULL;
+static struct enforcer_memory *gate_of(struct tracker_session *tracked)
+{
+    struct watched *watched = tracked->story;
+
+    return watched != NULL ? &watched->gate : NULL;
+}
+
+static const struct policy_settings *policy_of(const struct tracker_session *tracked)
+{
+    const struct watched *watched = tracked->story;
+
+    return &watched->settings->settings->policy;
+}
+
+/* Without memory for a story it is neither probed nor held to anything, and its settings stay for ever. */
+static void begin(struct observer *observer, struct tracker_session *tracked)
+{
+    struct settings_share *settings = settings_share_acquire(observer->settings);
+    struct watched *watched = calloc(1, sizeof *watched);
+
+    if (watched == NULL)
+        return;
+    watched->settings = settings;
+    tracked->story = watched;
+    if (observer->enforcer != NULL && !observer->on_host)
+        enforcer_opened(observer->enforcer, tracked);
 }
 
 static void on_step(void *context, struct tracker_session *tracked, enum tracker_step step, enum side side,
                     uint64_t now_us)
 {
-    const struct observer *observer = context;
+    struct observer *observer = context;
     const struct limiter_counts *counts = &tracked->session.counts;
 
     (void)side;
     (void)now_us;
     if (step != TRACKER_STEP_OPENED)
         return;
-    if (observer->probes)
-        tracked->story = calloc(1, sizeof(struct prober_memory)); /* without memory: not probed */
+    begin(observer, tracked);
     if (counts->would_refuse || counts->would_hold) {
         struct record record;
 
@@ -109,6 +156,8 @@ static void on_want(void *context, struct tracker_session *tracked, uint32_t wan
 {
     struct observer *observer = context;
 
+    if ((wants & SESSION_WANT_CLOSE) && observer->enforcer != NULL && !observer->on_host)
+        enforcer_close(observer->enforcer, tracked, now_us);
     if (!observer->probes)
         return;
     if (wants & SESSION_WANT_PROBE_CLIENT)
@@ -119,19 +168,35 @@ static void on_want(void *context, struct tracker_session *tracked, uint32_t wan
 
 /* ---- packets ---- */
 
-/* Connections of this host itself (rules: --place host). A probe leaves through OUTPUT, where it would be queued and
- * taken for a packet of the side it speaks for. They begin in INPUT, or their second packet comes there. */
-static void stop_probes(struct observer *observer)
+/* Connections of this host itself (rules: --place host). What we send leaves through OUTPUT, where it would be queued and
+ * taken for a packet of the side it speaks for. They begin in INPUT or OUTPUT; in OUTPUT the other rules queue nothing
+ * but resets and errors of ICMP. */
+static bool is_of_this_host(const struct observer *observer, const struct queue_packet *queued)
 {
-    observer->probes = false;
-    log_message(observer->log, LOG_NOTICE, "nfq",
-                "packets of this host itself are queued: silent sides are not probed");
+    struct packet packet;
+
+    if (observer->on_host || queued->hook == NF_INET_FORWARD)
+        return false;
+    return queued->hook == NF_INET_LOCAL_IN ||
+           (queued->hook == NF_INET_LOCAL_OUT &&
+            packet_parse(&packet, queued->octets, queued->captured, queued->wire_length) == PACKET_OK &&
+            packet.kind == PACKET_TCP && !(packet.flags & PACKET_RST));
+}
+
+static void stay_out(struct observer *observer)
+{
+    observer->on_host = true;
+    observer->probes = observer->enforces = false;
+    log_message(
+        observer->log, LOG_NOTICE, "nfq",
+        "packets of this host itself are queued: silent sides are not probed, and nothing is enforced");
 }
 
 /* In report mode nothing is dropped but the answers to our own probes, which nobody else asked for. */
 static enum queue_verdict judge(void *context, struct queue_packet *queued)
 {
     struct observer *observer = context;
+    struct enforcer *enforcer = observer->enforcer;
     const uint64_t now_us = clock_monotonic_us();
     enum queue_verdict verdict = QUEUE_ACCEPT;
     struct prober_slot *slot = NULL;
@@ -140,12 +205,15 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     struct packet packet;
     bool parsed;
 
-    if (observer->probes && queued->hook == NF_INET_LOCAL_IN)
-        stop_probes(observer);
-    parsed = observer->prober.busy_count > 0 &&
+    if (is_of_this_host(observer, queued))
+        stay_out(observer);
+    parsed = (observer->prober.busy_count > 0 || observer->enforces) &&
              packet_parse(&packet, queued->octets, queued->captured, queued->wire_length) == PACKET_OK &&
              packet.kind == PACKET_TCP;
 
+    if (parsed && enforcer != NULL && enforcer_is_busy(enforcer) &&
+        enforcer_takes(enforcer, &packet, queued, now_us, &verdict))
+        return verdict;
     if (parsed && (slot = prober_match(&observer->prober, &packet)) != NULL) {
         tracked = slot->tracked;
         before = prober_look(slot);
@@ -157,8 +225,8 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
                                    queued->is_last, now_us);
     if (slot != NULL && slot->tracked == tracked &&
         prober_swallows(&observer->prober, slot, &before, &packet))
-        verdict = QUEUE_DROP;
-    return verdict;
+        return QUEUE_DROP;
+    return parsed && enforcer != NULL ? enforcer_judge(enforcer, &packet, queued, now_us) : QUEUE_ACCEPT;
 }
 
 static void look_for_losses(struct observer *observer)
@@ -180,6 +248,8 @@ static void publish(struct observer *observer)
                                    .probes_sent = observer->prober.sent_count,
                                    .probes_answered = observer->prober.answered_count};
 
+    if (observer->enforcer != NULL)
+        enforcer_stats(observer->enforcer, &stats.enforcer);
     tracker_stats(observer->tracker, &stats.tracker);
     packet_queue_stats(observer->queue, &stats.queue);
     pthread_mutex_lock(&observer->stats_lock);
@@ -194,19 +264,38 @@ static int wait_ms(const struct observer *observer)
     uint64_t now_us = clock_monotonic_us();
 
     due_us = probe_us < due_us ? probe_us : due_us;
+    if (observer->enforcer != NULL && enforcer_deadline_us(observer->enforcer) < due_us)
+        due_us = enforcer_deadline_us(observer->enforcer);
     if (due_us <= now_us)
         return 0;
     return due_us - now_us >= OBSERVER_WAKE_MS * 1000u ? OBSERVER_WAKE_MS
                                                        : (int)((due_us - now_us) / 1000 + 1);
 }
 
+/* Sessions that began under the old settings keep them. */
+static void take_settings(struct observer *observer)
+{
+    struct settings_share *loaded = atomic_exchange(&observer->loaded, NULL);
+
+    if (loaded == NULL)
+        return;
+    settings_share_release(observer->settings);
+    observer->settings = loaded;
+    observer->enforces =
+        observer->enforcer != NULL && !observer->on_host && policy_enforces(&loaded->settings->policy);
+    tracker_set_policy(observer->tracker, &loaded->settings->policy);
+}
+
 static void turn(struct observer *observer)
 {
     struct pollfd ready[2] = {{.fd = packet_queue_descriptor(observer->queue), .events = POLLIN},
                               {.fd = observer->wake_fd, .events = POLLIN}};
-    uint64_t now_us;
+    uint64_t now_us, woken;
 
     (void)poll(ready, 2, wait_ms(observer)); /* a failure is a turn too early, no more */
+    if (ready[1].revents != 0)
+        (void)!read(observer->wake_fd, &woken, sizeof woken);
+    take_settings(observer);
     for (int reads = 0; reads < OBSERVER_READS && packet_queue_read(observer->queue, judge, observer);
          reads++)
         ;
@@ -214,6 +303,10 @@ static void turn(struct observer *observer)
     now_us = clock_monotonic_us();
     tracker_on_deadline(observer->tracker, now_us);
     prober_on_deadline(&observer->prober, now_us);
+    if (observer->enforcer != NULL) {
+        enforcer_run_woken(observer->enforcer, now_us);
+        enforcer_on_deadline(observer->enforcer, now_us);
+    }
     publish(observer);
     atomic_fetch_add(&observer->beats, 1);
 }
@@ -231,6 +324,32 @@ static void *run(void *context)
 
 /* ---- life ---- */
 
+static bool send_segment(void *context, const struct segment *segment)
+{
+    return injector_send(context, segment);
+}
+
+static bool create_enforcer(struct observer *observer, const struct observer_options *options)
+{
+    const uint32_t half = options->settings->settings->nfq.queue_length_count / 2;
+    struct enforcer_options wanted = {.tracker = observer->tracker,
+                                      .limiter = options->limiter,
+                                      .log = options->log,
+                                      .queue = observer->queue,
+                                      .send = send_segment,
+                                      .send_context = (void *)(uintptr_t)options->injector,
+                                      .wake_fd = observer->wake_fd,
+                                      .held_max = half < ENFORCER_HELD_MAX ? half : ENFORCER_HELD_MAX,
+                                      .memory = gate_of,
+                                      .policy = policy_of};
+
+    if (!options->can_enforce)
+        return true;
+    observer->enforcer = enforcer_create(&wanted);
+    observer->enforces = policy_enforces(&options->settings->settings->policy);
+    return observer->enforcer != NULL;
+}
+
 static void set_ports(struct tracker *tracker, const struct settings_ports *ports, enum tracker_port kind)
 {
     for (uint32_t i = 0; i < ports->count; i++)
@@ -242,13 +361,14 @@ static bool create_tracker(struct observer *observer, const struct observer_opti
 {
     char prefix[8];
     struct tracker_options wanted = {.mode = RECORD_NFQ,
-                                     .policy = &options->settings->policy,
+                                     .policy = &options->settings->settings->policy,
                                      .limiter = options->limiter,
                                      .max_flows = options->max_flows,
                                      .id_prefix = prefix,
-                                     .proxy_protocol = options->settings->smtp.proxy_protocol,
+                                     .proxy_protocol = options->settings->settings->smtp.proxy_protocol,
+                                     .gated = options->can_enforce,
                                      .probing = observer->probes,
-                                     .probe_after_us = options->settings->nfq.probe_after_us,
+                                     .probe_after_us = options->settings->settings->nfq.probe_after_us,
                                      .callbacks = {.context = observer,
                                                    .record = on_record,
                                                    .step = on_step,
@@ -266,9 +386,10 @@ static bool create_tracker(struct observer *observer, const struct observer_opti
                  "[nfq] max-flows: no memory for %u connections; use a smaller number", options->max_flows);
         return false;
     }
-    set_ports(observer->tracker, &options->settings->smtp.ports, TRACKER_PORT_SMTP);
-    set_ports(observer->tracker, &options->settings->smtp.lmtp_ports, TRACKER_PORT_LMTP);
-    set_ports(observer->tracker, &options->settings->smtp.implicit_tls_ports, TRACKER_PORT_IMPLICIT_TLS);
+    set_ports(observer->tracker, &options->settings->settings->smtp.ports, TRACKER_PORT_SMTP);
+    set_ports(observer->tracker, &options->settings->settings->smtp.lmtp_ports, TRACKER_PORT_LMTP);
+    set_ports(observer->tracker, &options->settings->settings->smtp.implicit_tls_ports,
+              TRACKER_PORT_IMPLICIT_TLS);
     return true;
 }
 
@@ -276,20 +397,23 @@ struct observer *observer_create(const struct observer_options *options, struct 
                                  struct settings_error *error)
 {
     struct observer *observer = calloc(1, sizeof *observer);
-    struct packet_queue_options queue = {.number = options->queue,
-                                         .length_packets = options->settings->nfq.queue_length_count,
-                                         .receive_octets = options->settings->nfq.receive_buffer_octets,
-                                         .fail_open = options->settings->nfq.fail_open};
+    struct packet_queue_options queue = {
+        .number = options->queue,
+        .length_packets = options->settings->settings->nfq.queue_length_count,
+        .receive_octets = options->settings->settings->nfq.receive_buffer_octets,
+        .fail_open = options->settings->settings->nfq.fail_open};
 
     if (observer == NULL) {
         snprintf(error->text, sizeof error->text, "nfq: no memory");
         return NULL;
     }
     observer->log = options->log;
-    observer->probes = options->injector != NULL;
+    observer->probes = options->can_probe;
+    observer->settings = settings_share_acquire(options->settings);
     prober_init(&observer->prober, options->injector);
-    observer->bypass.enabled = options->settings->nfq.bypass;
-    observer->bypass.bit = options->settings->nfq.mark & (~options->settings->nfq.mark + 1);
+    observer->bypass.enabled = options->settings->settings->nfq.bypass;
+    observer->bypass.bit =
+        options->settings->settings->nfq.mark & (~options->settings->settings->nfq.mark + 1);
     pthread_mutex_init(&observer->stats_lock, NULL);
     observer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (observer->wake_fd == -1) {
@@ -299,6 +423,11 @@ struct observer *observer_create(const struct observer_options *options, struct 
     }
     if (!create_tracker(observer, options, error) ||
         (observer->queue = packet_queue_open(&queue, granted, error)) == NULL) {
+        observer_destroy(observer);
+        return NULL;
+    }
+    if (!create_enforcer(observer, options)) {
+        snprintf(error->text, sizeof error->text, "nfq: no memory");
         observer_destroy(observer);
         return NULL;
     }
@@ -332,10 +461,21 @@ void observer_destroy(struct observer *observer)
         return;
     packet_queue_close(observer->queue);
     tracker_destroy(observer->tracker);
+    enforcer_destroy(observer->enforcer);
+    settings_share_release(atomic_load(&observer->loaded));
+    settings_share_release(observer->settings);
     if (observer->wake_fd != -1)
         close(observer->wake_fd);
     pthread_mutex_destroy(&observer->stats_lock);
     free(observer);
+}
+
+void observer_reload(struct observer *observer, struct settings_share *settings)
+{
+    const uint64_t one = 1;
+
+    settings_share_release(atomic_exchange(&observer->loaded, settings_share_acquire(settings)));
+    (void)!write(observer->wake_fd, &one, sizeof one); /* else it notices within OBSERVER_WAKE_MS */
 }
 
 uint64_t observer_beats(const struct observer *observer)

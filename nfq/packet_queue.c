@@ -19,6 +19,7 @@ struct packet_queue {
     bool accept_due; /* packets up to accept_id wait for their verdict ... */
     bool accept_marks;
     uint32_t accept_id, accept_mark; /* ... all with this mark, if accept_marks */
+    uint32_t withheld_count;
     struct packet_queue_stats stats;
     struct mmsghdr messages[PACKET_QUEUE_BATCH];
     struct iovec spans[PACKET_QUEUE_BATCH];
@@ -50,15 +51,23 @@ static void flush(struct packet_queue *queue)
 }
 
 /* A NULL `mark` leaves the packet's as it is. */
-static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict, const uint32_t *mark)
+static void answer_one(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict,
+                       const uint32_t *mark)
 {
     _Alignas(8) char text[QUEUE_MESSAGE_OCTETS];
 
     queue->stats.accepted += verdict == QUEUE_ACCEPT ? 1 : 0;
     queue->stats.dropped += verdict == QUEUE_DROP ? 1 : 0;
-    if (verdict == QUEUE_ACCEPT) {
+    if (!send_message(queue, text, queue_message_verdict(text, queue->number, id, verdict, mark)))
+        queue->stats.refused_verdicts++;
+}
+
+static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict, const uint32_t *mark)
+{
+    if (verdict == QUEUE_ACCEPT && queue->withheld_count == 0) {
         if (queue->accept_marks != (mark != NULL) || (mark != NULL && *mark != queue->accept_mark))
             flush(queue);
+        queue->stats.accepted++;
         queue->accept_marks = mark != NULL;
         queue->accept_mark = mark != NULL ? *mark : 0;
         queue->accept_due = true;
@@ -66,8 +75,16 @@ static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict v
         return;
     }
     flush(queue); /* before it: a batch would take this one along */
-    if (!send_message(queue, text, queue_message_verdict(text, queue->number, id, verdict, mark)))
-        queue->stats.refused_verdicts++;
+    if (verdict == QUEUE_WITHHOLD)
+        queue->withheld_count++;
+    else
+        answer_one(queue, id, verdict, mark);
+}
+
+void packet_queue_release(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict)
+{
+    queue->withheld_count--;
+    answer_one(queue, id, verdict, NULL);
 }
 
 static void take_datagram(struct packet_queue *queue, const uint8_t *octets, size_t length, bool is_last,

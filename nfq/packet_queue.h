@@ -2,9 +2,10 @@
  * Every packet id that was read gets exactly one verdict, also when it makes no sense. Accepted packets are let go
  * together, in one message, as long as judge() leaves their marks alone or gives them the same one; a drop is sent by
  * itself, after everything before it was accepted. The kernel keeps the packets of a queue in order and a batch verdict
- * covers all up to its id, which is why no verdict is ever held back.
+ * covers all up to its id, so while one is withheld those behind it get a verdict each.
  * Owns:    the socket and PACKET_QUEUE_BATCH buffers of 64 kB (a GSO packet fits).
- * Bounds:  PACKET_QUEUE_BATCH packets per read. Verdicts are flushed whenever the socket is drained.
+ * Bounds:  PACKET_QUEUE_BATCH packets per read; how many are withheld is the caller's to bound: each takes a place of
+ *          the kernel's queue. What is withheld when the queue closes is dropped by the kernel. Verdicts are flushed whenever the socket is drained.
  * Threads: one at a time. */
 #ifndef SMTPWITNESS_NFQ_PACKET_QUEUE_H
 #define SMTPWITNESS_NFQ_PACKET_QUEUE_H
@@ -57,6 +58,9 @@ int packet_queue_descriptor(const struct packet_queue *queue);
 bool packet_queue_read(struct packet_queue *queue,
                        enum queue_verdict (*judge)(void *context, struct queue_packet *packet),
                        void *context);
+
+/* The verdict of a packet that was withheld: accept or drop. */
+void packet_queue_release(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict);
 
 void packet_queue_stats(const struct packet_queue *queue, struct packet_queue_stats *stats);
 

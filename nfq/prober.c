@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "nfq/flow_segment.h"
+
 #define NEVER_US UINT64_MAX
 
 void prober_init(struct prober *prober, const struct injector *injector)
@@ -15,27 +17,13 @@ bool prober_segment(const struct tracker_session *tracked, enum side side, struc
     const struct flow *flow = &tracked->entry->flow;
     const struct flow_side *silent = &flow->sides[side_index(side)];
     const struct flow_side *other = &flow->sides[side_index(side_other(side))];
-    bool scaled = (silent->flags & FLOW_SIDE_SCALES) && (other->flags & FLOW_SIDE_SCALES);
-    uint32_t window = other->window >> (scaled ? other->scale : 0);
 
     if (flow->state != FLOW_ESTABLISHED || ((silent->flags | other->flags) & FLOW_SIDE_RESET) ||
         (other->flags & FLOW_SIDE_FIN) || !(silent->flags & FLOW_SIDE_BEGUN) ||
         !(other->flags & FLOW_SIDE_BEGUN) || other->next != other->highest || other->acked != other->highest)
         return false;
-    memset(segment, 0, sizeof *segment);
-    flow_entry_address(tracked->entry, side_other(side), &segment->source);
-    flow_entry_address(tracked->entry, side, &segment->destination);
-    segment->sequence = other->highest - 1;
-    segment->acknowledgement = silent->acked;
-    segment->window = window > UINT16_MAX ? UINT16_MAX : (uint16_t)window;
-    segment->flags = PACKET_ACK;
-    segment->ttl = other->ttl_high > 1 ? (uint8_t)(other->ttl_high - 1) : 64; /* as if it were forwarded */
-    if ((silent->flags & FLOW_SIDE_TIMESTAMPS) && (other->flags & FLOW_SIDE_TIMESTAMPS)) {
-        segment->has_timestamps = true;
-        segment->timestamp_value =
-            other->timestamp; /* an older one would be dropped without an answer (PAWS) */
-        segment->timestamp_echo = silent->timestamp;
-    }
+    *segment = flow_segment(tracked->entry, side_other(side));
+    segment->sequence--;
     return true;
 }
 

@@ -36,6 +36,7 @@ enum queue_message_result {
 enum queue_verdict {
     QUEUE_ACCEPT = 0, /* with the mark as it then is in the packet */
     QUEUE_DROP,
+    QUEUE_WITHHOLD, /* none yet: the packet waits in the kernel, see packet_queue_release() */
 };
 
 /* Walks the messages of one datagram: takes the next one off `*octets` and `*length`. */

@@ -24,7 +24,7 @@
 #include "core/session/session.h"
 #include "daemon/log.h"
 #include "proxy/leg.h"
-#include "proxy/settings_share.h"
+#include "conf/settings_share.h"
 #include "proxy/tap.h"
 #include "proxy/wheel.h"
 

@@ -5,7 +5,7 @@
 
 #include "core/policy/timeouts.h"
 #include "daemon/clock.h"
-#include "proxy/refusal.h"
+#include "core/policy/refusal.h"
 #include "proxy/relay_internal.h"
 
 static const struct policy_settings *policy_of(const struct relay *relay)

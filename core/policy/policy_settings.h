@@ -22,7 +22,8 @@ enum policy_over_limit {
 };
 
 enum policy_refuse_with {
-    POLICY_REFUSE_421 = 0,
+    POLICY_REFUSE_AUTO = 0, /* 421 where the connection is ours (proxy), reset where it is not (nfq) */
+    POLICY_REFUSE_421,
     POLICY_REFUSE_RESET,
 };
 

@@ -93,6 +93,29 @@ bool policy_limits_enforce(const struct policy_limits *limits)
            (limits->rate_count != 0 && limits->rate_action == POLICY_ENFORCE);
 }
 
+static bool timeouts_enforce(const struct policy_timeouts *timeouts)
+{
+    return timeouts->action == POLICY_ENFORCE ||
+           (timeouts->session_us != 0 && timeouts->session_action == POLICY_ENFORCE);
+}
+
+static bool overrides_enforce(const struct policy_override *overrides, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (policy_limits_enforce(&overrides[i].limits) || timeouts_enforce(&overrides[i].timeouts)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool policy_enforces(const struct policy_settings *settings)
+{
+    return policy_limits_enforce(&settings->limits) || timeouts_enforce(&settings->timeouts) ||
+           overrides_enforce(settings->sources, settings->source_count) ||
+           overrides_enforce(settings->servers, settings->server_count);
+}
+
 uint64_t policy_silence_us(const struct policy_timeouts *timeouts, enum phase phase)
 {
     return phase == PHASE_IDLE ? timeouts->idle_us : timeouts->phase_us[phase];

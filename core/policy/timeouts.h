@@ -28,6 +28,9 @@ const struct policy_limits *policy_limits_for(const struct policy_settings *sett
 /* Is any of these limits enforced? */
 bool policy_limits_enforce(const struct policy_limits *limits);
 
+/* Any limit or timeout at all, for anybody? */
+bool policy_enforces(const struct policy_settings *settings);
+
 /* The silence allowed in `phase`; 0 = none set. PHASE_IDLE (the client's turn between mails) uses idle_us. */
 uint64_t policy_silence_us(const struct policy_timeouts *timeouts, enum phase phase);
 

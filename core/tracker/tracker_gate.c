@@ -54,6 +54,8 @@ void tracker_session_close(struct tracker *tracker, struct tracker_session *trac
     tracked->session.action = action;
     session_on_end(&tracked->session, end, now_us);
     tracker_session_finish(tracker, entry, now_us);
+    entry->flow.state = FLOW_CLOSED;
+    flow_table_move(tracker->table, entry, FLOW_OVER);
 }
 
 void tracker_note_probe(struct tracker_session *tracked, enum side side)

@@ -123,9 +123,8 @@ def why_skipped(scenario, way):
         return scenario.unseen[way]
     if way not in scenario.ways:
         return f"not for way {way}"
-    enforced = any("enforce" in values.values() for values in scenario.witness.values() if isinstance(values, dict))
-    if way in ("nfq", "nfq-bypass", "replay") and enforced:
-        return "the packet hook only reports, and this is about what is enforced"
+    if way == "replay" and scenario.enforces(scenario.witness):
+        return "a capture shows what was enforced as if the hosts had done it"
     return None
 
 

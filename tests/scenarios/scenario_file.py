@@ -131,7 +131,8 @@ class Scenario:
             if way not in WAYS:
                 raise ScenarioError(f"{path}: unknown way '{way}'; known: {', '.join(WAYS)}")
         if "nfq" in self.ways:
-            self.ways += [way for way in ("nfq-bypass", "replay") if way not in self.unseen and way not in self.ways]
+            more = ["nfq-bypass"] if self.enforces(data.get("witness", {})) else ["nfq-bypass", "replay"]
+            self.ways += [way for way in more if way not in self.unseen and way not in self.ways]
         for row in self.rows:
             if not re.fullmatch(r"S\d\d", row):
                 raise ScenarioError(f"{path}: row = \"{row}\": a row is named like S23")
@@ -169,6 +170,11 @@ class Scenario:
         for key in ("client", "mail"):
             for item in _list(self.expect.get(key, [])):
                 _check(item, "expect." + key, path)
+
+    @staticmethod
+    def enforces(witness):
+        """Is any limit or timeout enforced?"""
+        return any("enforce" in values.values() for values in witness.values() if isinstance(values, dict))
 
     def expected(self, key, way):
         """The items of [[expect.KEY]] that apply to this way, with the values for it."""

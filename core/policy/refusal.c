@@ -1,4 +1,4 @@
-#include "proxy/refusal.h"
+#include "core/policy/refusal.h"
 
 #include <stdio.h>
 #include <string.h>

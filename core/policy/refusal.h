@@ -1,8 +1,8 @@
 /* refusal - what is said to the client of a connection that one of our limits met: a 421 (RFC 5321 3.8 and 4.2.1,
  * RFC 3463 X.7.0).
  * Threads: none. */
-#ifndef SMTPWITNESS_PROXY_REFUSAL_H
-#define SMTPWITNESS_PROXY_REFUSAL_H
+#ifndef SMTPWITNESS_CORE_POLICY_REFUSAL_H
+#define SMTPWITNESS_CORE_POLICY_REFUSAL_H
 
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-#include "proxy/settings_share.h"
+#include "conf/settings_share.h"
 
 #include <stdlib.h>
 

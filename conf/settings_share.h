@@ -1,7 +1,7 @@
 /* settings_share - one loaded configuration, shared by the sessions that began under it.
  * Owns:    the settings; destroys them with the last reference. Threads: any. */
-#ifndef SMTPWITNESS_PROXY_SETTINGS_SHARE_H
-#define SMTPWITNESS_PROXY_SETTINGS_SHARE_H
+#ifndef SMTPWITNESS_CONF_SETTINGS_SHARE_H
+#define SMTPWITNESS_CONF_SETTINGS_SHARE_H
 
 #include <stdatomic.h>
 
