@@ -325,6 +325,12 @@ static enum flow_verdict flow_on_syn(struct flow *flow, enum side side, const st
         }
         flow->syn_pending = true;
         flow->pending_sequence = packet->sequence;
+        flow->pending_us = (uint32_t)now_us;
+        flow->pending_window = packet->window;
+        flow->pending_mss = packet->mss;
+        flow->pending_scale = packet->window_scale;
+        flow->pending_options = packet->options;
+        flow->pending_ttl = packet->ttl;
         return FLOW_STRAY;
     }
     if (answer && (other->flags & FLOW_SIDE_SYN) && packet->acknowledgement != other->first &&
@@ -350,6 +356,26 @@ static enum flow_verdict flow_on_syn(struct flow *flow, enum side side, const st
     }
     own->window = packet->window;
     return FLOW_TAKEN;
+}
+
+uint64_t flow_pending_syn(const struct flow *flow, const struct packet *answer, struct packet *syn,
+                          uint64_t now_us)
+{
+    if (!flow->syn_pending || (answer->flags & (PACKET_SYN | PACKET_ACK)) != (PACKET_SYN | PACKET_ACK) ||
+        answer->acknowledgement != flow->pending_sequence + 1) {
+        return 0;
+    }
+    *syn = (struct packet){.kind = PACKET_TCP,
+                           .source = answer->destination,
+                           .destination = answer->source,
+                           .ttl = flow->pending_ttl,
+                           .sequence = flow->pending_sequence,
+                           .window = flow->pending_window,
+                           .flags = PACKET_SYN,
+                           .options = flow->pending_options,
+                           .window_scale = flow->pending_scale,
+                           .mss = flow->pending_mss};
+    return now_us - ((uint32_t)now_us - flow->pending_us);
 }
 
 /* RFC 9293 section 3.10.7.4: inside the window; as seen here, from what is acknowledged on. */

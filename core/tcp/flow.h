@@ -171,11 +171,13 @@ enum flow_beyond {
 struct flow {
     struct flow_side sides[SIDE_PAIR];
     enum flow_state state;
-    bool midstream;      /* picked up without its SYN */
-    bool connected;      /* octets may go on */
-    bool syn_pending;    /* a new SYN on a live connection: believed when it is answered */
-    uint8_t edge_losses; /* the client's losses that began at beyond_from */
-    uint32_t pending_sequence;
+    bool midstream;                        /* picked up without its SYN */
+    bool connected;                        /* octets may go on */
+    bool syn_pending;                      /* a new SYN on a live connection: believed when it is answered */
+    uint8_t edge_losses;                   /* the client's losses that began at beyond_from */
+    uint32_t pending_sequence, pending_us; /* of that SYN; the clock's low 32 bits */
+    uint16_t pending_window, pending_mss;
+    uint8_t pending_scale, pending_options, pending_ttl;
     /* What boxes and windows do to the client's octets: bodies go that way. */
     uint32_t beyond_from; /* as `beyond` says */
     uint16_t
@@ -202,6 +204,11 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
 
 /* From now on octets of `side` may pass unseen, or none may any more. */
 void flow_set_bypass(struct flow *flow, enum side side, bool on);
+
+/* After FLOW_RESTART by a SYN-ACK: the SYN it answers, which was not believed when it came. Returns when that was; 0 when
+ * there is none. */
+uint64_t flow_pending_syn(const struct flow *flow, const struct packet *answer, struct packet *syn,
+                          uint64_t now_us);
 
 /* When flow_on_deadline() is due; UINT64_MAX = not before the next packet. */
 uint64_t flow_deadline_us(const struct flow *flow);

@@ -51,7 +51,7 @@ struct flow_entry {
     uint32_t seat;                       /* the caller's: among the neighbours, while there is no session */
 };
 
-_Static_assert(sizeof(struct flow_entry) <= 512, "a connection's share of the table, in use or not");
+_Static_assert(sizeof(struct flow_entry) <= 528, "a connection's share of the table, in use or not");
 
 struct flow_table;
 

@@ -353,13 +353,19 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
     enum flow_verdict verdict =
         entry->ignored ? FLOW_RESTART : flow_on_packet(&entry->flow, side, packet, &sink, now_us);
     if (verdict == FLOW_RESTART) {
+        struct packet syn;
+        uint64_t syn_us = flow_pending_syn(&entry->flow, packet, &syn, now_us);
         timer_disarm(tracker, entry);
         tracker_session_finish(tracker, entry, now_us);
         flow_clear(&entry->flow, &tracker->budget_octets);
         flow_table_remove(tracker->table, entry);
-        call.entry = entry = open_entry(tracker, packet, now_us);
+        call.entry = entry =
+            syn_us != 0 ? open_entry(tracker, &syn, syn_us) : open_entry(tracker, packet, now_us);
         if (entry == NULL) {
             return;
+        }
+        if (syn_us != 0) {
+            (void)flow_on_packet(&entry->flow, SIDE_CLIENT, &syn, &sink, syn_us);
         }
         side = (packet->flags & PACKET_ACK) ? SIDE_SERVER : SIDE_CLIENT;
         verdict = flow_on_packet(&entry->flow, side, packet, &sink, now_us);

@@ -411,10 +411,29 @@ static void test_syn_into_a_living_connection(void **state)
 {
     (void)state;
     open_flow();
-    assert_int_equal(client(PACKET_SYN, 777777, 0, 0), FLOW_STRAY);
+    struct packet again = make(PACKET_SYN, 777777, 0, 0), syn;
+    again.options = PACKET_HAS_WINDOW_SCALE | PACKET_HAS_MSS;
+    again.window_scale = 9;
+    again.mss = 1400;
+    uint64_t then_us = now_us;
+    assert_int_equal(feed(SIDE_CLIENT, again), FLOW_STRAY);
+    wait_ms(20);
     assert_int_equal(server(PACKET_ACK, 500, 100, 0), FLOW_TAKEN);
     assert_int_equal(flow.state, FLOW_ESTABLISHED);
     assert_int_equal(server(PACKET_SYN | PACKET_ACK, 888, 777778, 0), FLOW_RESTART);
+    /* What the SYN offered is not lost. */
+    struct packet answer = make(PACKET_SYN | PACKET_ACK, 888, 777778, 0);
+    answer.destination.port = 40000;
+    assert_int_equal(flow_pending_syn(&flow, &answer, &syn, now_us), then_us);
+    assert_int_equal(syn.sequence, 777777);
+    assert_int_equal(syn.options, again.options);
+    assert_int_equal(syn.window_scale, 9);
+    assert_int_equal(syn.mss, 1400);
+    assert_int_equal(syn.window, again.window);
+    assert_int_equal(syn.ttl, again.ttl);
+    assert_int_equal(syn.source.port, 40000);
+    answer.acknowledgement++;
+    assert_int_equal(flow_pending_syn(&flow, &answer, &syn, now_us), 0);
 }
 
 static void test_repeated_syns(void **state)
