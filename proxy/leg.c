@@ -25,6 +25,11 @@
 #define KEEPALIVE_PROBE_S         1
 #define KEEPALIVE_PROBE_COUNT     127 /* the most Linux allows (MAX_TCP_KEEPCNT): about two minutes */
 
+#define SAVED_SYN_OCTETS   256 /* its headers with all their options: IPv6 40, extensions seldom, TCP 60 */
+#define IPV4_HEADER_OCTETS 20u
+#define IPV4_TTL_AT        8
+#define IPV6_HOP_LIMIT_AT  7
+
 #define STATE_CLOSE 7u /* Linux include/net/tcp_states.h */
 
 static bool set_option(int fd, int level, int name, int value)
@@ -210,6 +215,17 @@ uint32_t leg_rtt_us(const struct leg *leg)
     size_t octets;
 
     return take_info(leg, &info, &octets) ? info.tcpi_rtt : 0;
+}
+
+uint8_t leg_take_syn_ttl(const struct leg *leg)
+{
+    uint8_t syn[SAVED_SYN_OCTETS];
+    socklen_t length = sizeof syn;
+
+    if (leg->fd == -1 || getsockopt(leg->fd, IPPROTO_TCP, TCP_SAVED_SYN, syn, &length) == -1 ||
+        length < IPV4_HEADER_OCTETS)
+        return 0;
+    return syn[0] >> 4 == 4 ? syn[IPV4_TTL_AT] : syn[IPV6_HOP_LIMIT_AT];
 }
 
 uint32_t leg_outstanding(const struct leg *leg)

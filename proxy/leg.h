@@ -69,6 +69,8 @@ uint32_t leg_rtt_us(const struct leg *leg);
 /* Brings `evidence` up to date; false when the descriptor tells nothing any more. `start_us`: of the session. */
 bool leg_sample(struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint64_t start_us,
                 uint64_t now_us);
+/* The TTL or hop limit of the SYN that opened an accepted leg; 0 = unknown. The kernel tells it once. */
+uint8_t leg_take_syn_ttl(const struct leg *leg);
 /* Octets the peer has not acknowledged, our FIN as one. */
 uint32_t leg_outstanding(const struct leg *leg);
 

@@ -106,6 +106,8 @@ void leg_info_apply(struct leg_evidence *evidence, const struct tcp_info *info,
         evidence->flags &= ~(uint32_t)LEG_UNREACHABLE;
 
     evidence->rtt_us = info->tcpi_rtt;
+    if (info->tcpi_rtt > evidence->rtt_most_us)
+        evidence->rtt_most_us = info->tcpi_rtt;
     if (info->tcpi_min_rtt != 0 && info->tcpi_min_rtt != UINT32_MAX)
         evidence->rtt_least_us = info->tcpi_min_rtt;
     evidence->retrans_count = info->tcpi_total_retrans;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <linux/tcp.h>
 
 #include "proxy/leg.h"
 
@@ -17,6 +18,12 @@
 static bool set_option(int fd, int level, int name, int value)
 {
     return setsockopt(fd, level, name, &value, sizeof value) != -1;
+}
+
+/* How far away a client is, for the day when a reset comes in its name (leg_take_syn_ttl). It can do without. */
+static void save_syn(int fd)
+{
+    (void)set_option(fd, IPPROTO_TCP, TCP_SAVE_SYN, 1);
 }
 
 static bool set_transparent(int fd, bool ipv6)
@@ -41,6 +48,7 @@ int listener_open(bool ipv6, uint16_t port, struct settings_error *error)
     if (!set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) || !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) ||
         (ipv6 && !set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) || !leg_options_inherit(fd, ipv6))
         goto failed;
+    save_syn(fd);
     step = "make it transparent (this needs CAP_NET_ADMIN or CAP_NET_RAW)";
     if (!set_transparent(fd, ipv6))
         goto failed;
@@ -80,6 +88,7 @@ bool listener_adopt(int fd, struct settings_error *error)
     if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1 || fcntl(fd, F_SETFD, FD_CLOEXEC) == -1 ||
         !leg_options_inherit(fd, domain == AF_INET6))
         goto failed;
+    save_syn(fd);
     if (domain == AF_INET6) /* one that serves both families: its IPv4 connections need the IPv4 option too */
         (void)set_option(fd, IPPROTO_IP, IP_RECVERR, 1);
     if (!set_transparent(fd, domain == AF_INET6)) {

@@ -136,6 +136,8 @@ static void ask_tap_for_reset(struct relay *relay, enum side side, struct leg_ev
     if (!tap_find_reset(relay->host->tap, &flow, now_us, &reset))
         return;
     evidence->reset_ttl = reset.ttl;
+    if (side == SIDE_CLIENT && reset.usual_ttl == 0)
+        reset.usual_ttl = leg_take_syn_ttl(relay_leg(relay, side));
     evidence->ttl = reset.usual_ttl;
     evidence->flags |= reset.bare ? (uint32_t)LEG_RESET_ANSWERS : (uint32_t)LEG_RESET_OWN;
     if (reset.usual_ttl != 0)

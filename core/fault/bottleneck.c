@@ -7,6 +7,7 @@
 #define UNORDERED_PERCENT 5u      /* by TCP_INFO alone: queues and processors reorder, too */
 #define GROWN_TIMES       8u      /* a full queue makes a round trip many times its least */
 #define GROWN_US          250000u /* ... and longer than any delayed acknowledgement */
+#define OVERFLOW_PERCENT  30u     /* a full queue drops some; so much is loss, whatever the round trip */
 #define SMALL_OCTETS      500u    /* on the average: writes, not full segments */
 
 static bool ratio_reached(uint64_t part, uint64_t whole, unsigned percent)
@@ -22,8 +23,9 @@ static bool window_stops(const struct leg_evidence *leg, uint64_t us)
 
 static bool round_trip_grew(const struct leg_evidence *leg)
 {
-    return leg->rtt_least_us != 0 && leg->rtt_us >= GROWN_US &&
-           leg->rtt_us / GROWN_TIMES >= leg->rtt_least_us;
+    bool overflows = (uint64_t)leg->retrans_count * 100 >= (uint64_t)leg->sent_segments * OVERFLOW_PERCENT;
+    return leg->rtt_least_us != 0 && leg->rtt_most_us >= GROWN_US &&
+           leg->rtt_most_us / GROWN_TIMES >= leg->rtt_least_us && !overflows;
 }
 
 enum bottleneck bottleneck_find(const struct leg_evidence *client_leg, const struct leg_evidence *server_leg,

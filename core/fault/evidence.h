@@ -58,7 +58,7 @@ struct leg_evidence {
     enum probe_result probe;
     enum connect_result connect;
     uint32_t rtt_us; /* smoothed, 0 = unknown */
-    uint32_t rtt_least_us;
+    uint32_t rtt_least_us, rtt_most_us;
     uint32_t retrans_count;    /* segments of ours repeated on this leg */
     uint32_t unacked_octets;   /* ours, sent and not acknowledged */
     uint32_t unsent_octets;    /* ours, accepted by our kernel and not sent yet */

@@ -333,7 +333,7 @@ static void add_share(struct sentence *sentence, const struct facts *facts)
         break;
     case BOTTLENECK_SERVER_PATH:
         sentence_add(sentence, ": its round trip of %u ms grew to %u ms", leg->rtt_least_us / 1000,
-                     leg->rtt_us / 1000);
+                     leg->rtt_most_us / 1000);
         break;
     case BOTTLENECK_CLIENT:
         sentence_add(sentence, ": small segments, nothing lost, and the server took them at once");

@@ -285,6 +285,8 @@ static bool body_flows(const struct session *session, const struct facts *facts,
     const struct leg_evidence *server_leg = facts->server_leg;
     uint64_t us = sending_us(session);
     uint64_t octets = session->dialogue.octets[side_index(SIDE_CLIENT)];
+    uint64_t here = server_leg != NULL ? (uint64_t)server_leg->unsent_octets + server_leg->unacked_octets : 0;
+    octets -= here < octets ? here : octets; /* what the server has not got has not come */
     bool under_way = server_leg != NULL && server_leg->unsent_octets > 0;
     bool in_body = facts->phase == PHASE_BODY || facts->phase == PHASE_BDAT ||
                    (facts->phase == PHASE_OPAQUE && under_way) ||

@@ -97,6 +97,8 @@ static void side_take_rtt(struct flow_side *own, uint64_t now_us)
     sample = sample == 0 ? 1 : sample;
     own->rtt_us =
         own->rtt_us == 0 ? sample : own->rtt_us - own->rtt_us / 8 + sample / 8; /* RFC 6298 section 2.3 */
+    uint32_t ticks = sample / FLOW_RTT_TICK_US < UINT8_MAX ? sample / FLOW_RTT_TICK_US : UINT8_MAX;
+    own->rtt_most_ticks = ticks > own->rtt_most_ticks ? (uint8_t)ticks : own->rtt_most_ticks;
     if (own->rtt_least_us == 0 || sample < own->rtt_least_us) {
         own->rtt_least_us = sample;
     }

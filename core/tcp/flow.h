@@ -38,6 +38,7 @@
 #define FLOW_TWIN_BLIND_US  2000    /* ... without an IP ID to tell */
 #define FLOW_TWIN_TICK_US   100     /* 16 bits of these are more than FLOW_TWIN_US */
 #define FLOW_TWINS          4       /* packets of a side remembered to know copies by */
+#define FLOW_RTT_TICK_US    32000   /* 8 s at the most */
 #define FLOW_CLOSED_TICK_US 100000  /* 109 minutes of closed window are counted */
 #define FLOW_SIGNS_LEAST    3       /* fewer may be an accident */
 #define FLOW_SIGNS_NEVER    UINT8_MAX
@@ -131,6 +132,7 @@ struct flow_side {
     uint8_t reset_ttl;
     uint8_t syn_count;
     uint8_t twin_next;
+    uint8_t rtt_most_ticks;          /* the longest round trip, in FLOW_RTT_TICK_US */
     uint16_t twin_ticks[FLOW_TWINS]; /* when, in FLOW_TWIN_TICK_US */
     uint16_t mean_size;              /* of its segments with octets, smoothed */
     uint32_t twin_hashes[FLOW_TWINS];

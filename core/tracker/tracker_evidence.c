@@ -146,6 +146,7 @@ void tracker_evidence(const struct tracker_session *tracked, enum side side, uin
         side == SIDE_CLIENT || flow->connected ? CONNECT_ESTABLISHED : (enum connect_result)tracked->connect;
     evidence->rtt_us = sent->rtt_us;
     evidence->rtt_least_us = sent->rtt_least_us;
+    evidence->rtt_most_us = (uint32_t)sent->rtt_most_ticks * FLOW_RTT_TICK_US;
     evidence->retrans_count = sent->repeated_after;
     evidence->sent_segments = segments_of(tracked, side_other(side));
     evidence->came_segments = segments_of(tracked, side);

@@ -1536,7 +1536,7 @@ test_what_held_a_slow_body_up(void **state) /* S51 to S54 in both ways of measur
     noisy_client.late_segments = 4; /* other than by packets, this much is nothing */
     noisy_client.flags = 0;
     narrow_server.rtt_least_us = 5000;
-    narrow_server.rtt_us = 2204000;
+    narrow_server.rtt_most_us = 2204000;
     narrow_server.retrans_count = 4;
     closed_server.window_limited_ms = 15000;
     full_client.came_segments = 1;
@@ -1599,7 +1599,7 @@ static void test_slow_server_leg_behind_our_buffers(void **state)
         struct leg_evidence narrow = {.sent_segments = 100,
                                       .came_segments = 5,
                                       .rtt_least_us = 5000,
-                                      .rtt_us = 2000000,
+                                      .rtt_most_us = 2000000,
                                       .busy_ms = 20000,
                                       .unsent_octets = 100000,
                                       .unacked_octets = 14480};
