@@ -467,9 +467,9 @@ const struct settings_row settings_rows[] = {
      .default_text = "yes",
      .example = "yes",
      .reloadable = true,
-     .help =
-         "Log a stall while it lasts, as soon as it passes stall-notice. The verdict comes at the end of the "
-         "session in any case."},
+     .help = "Log a stall while it lasts, as soon as it passes stall-notice, and a forecast of the session "
+             "limit. "
+             "The verdict comes at the end of the session in any case."},
     {.section = SETTINGS_SECTION_LOG,
      .key = "json-file",
      .type = SETTINGS_TYPE_PATH,
@@ -600,7 +600,8 @@ const struct settings_row settings_rows[] = {
      .reloadable = true,
      .help = "The longest session in all, even when mail is flowing. Some servers have such a limit: 10 "
              "minutes for "
-             "Exchange, 15 minutes for the Cisco gateway."},
+             "Exchange, 15 minutes for the Cisco gateway. A forecast line says, once per session, when the "
+             "mail under way will not be through in time, by its announced size and the rate so far."},
     {.section = SETTINGS_SECTION_TIMEOUTS,
      .key = "stall-notice",
      DURATION,

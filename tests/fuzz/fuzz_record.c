@@ -76,10 +76,32 @@ static void take_verdict(struct fuzz_input *input, struct verdict *verdict)
     take_octets(input, verdict->explain, take_member(input, sizeof verdict->explain + 1));
 }
 
+static void take_receipt(struct fuzz_input *input, struct record_receipt *receipt)
+{
+    receipt->valid = take_member(input, 2) == 1;
+    receipt->connecting = (uint32_t)take_number(input);
+    receipt->established = (uint32_t)take_number(input);
+    receipt->closing = (uint32_t)take_number(input);
+    receipt->peak_hour = (uint32_t)take_number(input);
+    receipt->peak_day = (uint32_t)take_number(input);
+    receipt->oldest_us = take_number(input);
+    snprintf(receipt->phases, sizeof receipt->phases, "body:%u", receipt->established);
+    snprintf(receipt->profiles_allow, sizeof receipt->profiles_allow, "exchange,isp-10");
+}
+
+static void take_forecast(struct fuzz_input *input, struct record_forecast *forecast)
+{
+    forecast->left_octets = take_number(input);
+    forecast->rate_octets = take_number(input);
+    forecast->needs_us = take_number(input);
+    forecast->remains_us = take_number(input);
+    forecast->profile = take_member(input, 2) == 1 ? "exchange" : NULL;
+}
+
 static void take_record(struct fuzz_input *input, struct record *record)
 {
     memset(record, 0, sizeof *record);
-    record->kind = (enum record_kind)take_member(input, 3);
+    record->kind = (enum record_kind)take_member(input, RECORD_FORECAST + 1);
     record->mode = (enum record_mode)take_member(input, 3);
     record->tls = (enum record_tls)take_member(input, 3);
     take_octets(input, record->session_id, take_member(input, sizeof record->session_id + 1));
@@ -109,6 +131,8 @@ static void take_record(struct fuzz_input *input, struct record *record)
     }
     take_leg(input, &record->legs[0]);
     take_leg(input, &record->legs[1]);
+    take_receipt(input, &record->receipt);
+    take_forecast(input, &record->forecast);
 }
 
 /* -- reading the lines back ------------------------------------------------------------------------------ */

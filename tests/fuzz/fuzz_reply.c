@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/smtp/reply.h"
+#include "core/smtp/reply_limit.h"
 #include "core/smtp/reply_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -24,6 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             enum reply_class class =
                 reply_text_classify(reply.code, reply.enhanced, reply.text, reply.text_length);
             if (reply_class_name(class) == NULL || (reply.code < 400) != (class == REPLY_CLASS_NONE))
+                abort();
+            if (reply_text_limit(reply.text) >= REPLY_LIMIT_MOST)
                 abort();
         }
         data += end == NULL ? length : length + 1;

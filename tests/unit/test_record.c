@@ -232,6 +232,54 @@ static void the_probe_of_the_suspect_leg(void **state)
     }
 }
 
+static void a_receipt_in_both_forms(void **state)
+{
+    (void)state;
+    struct record record = stalled_session();
+    char line[RECORD_LINE_OCTETS];
+    assert_logfmt_has(&record, " source-", false);
+    record.receipt = (struct record_receipt){.valid = true,
+                                             .established = 21,
+                                             .peak_hour = 21,
+                                             .peak_day = 40,
+                                             .oldest_us = 61000999,
+                                             .phases = "body:20,greeting:1",
+                                             .profiles_refuse = "exchange,isp-10"};
+    assert_logfmt_has(&record,
+                      " source-connecting=0 source-established=21 source-closing=0 "
+                      "source-phases=body:20,greeting:1 source-oldest-ms=61000 source-peak-hour=21 "
+                      "source-peak-day=40 profiles-refuse=exchange,isp-10 ",
+                      true);
+    assert_logfmt_has(&record, " profiles-allow=", false);
+    record_to_json(&record, line);
+    assert_non_null(strstr(line, "\"source-established\":21,"));
+    assert_non_null(strstr(line, "\"source-phases\":\"body:20,greeting:1\","));
+}
+
+static void a_forecast_accuses_nobody(void **state)
+{
+    (void)state;
+    struct record record = stalled_session();
+    char line[RECORD_LINE_OCTETS];
+    record.kind = RECORD_FORECAST;
+    record.announced_size = 1000;
+    record.forecast = (struct record_forecast){.left_octets = 900,
+                                               .rate_octets = 10,
+                                               .needs_us = 90000000,
+                                               .remains_us = 20000000,
+                                               .profile = "exchange"};
+    assert_logfmt_has(
+        &record, " size=1000 size-left=900 bytes-per-s=10 needs-ms=90000 remains-ms=20000 profile=exchange ",
+        true);
+    assert_logfmt_has(&record, " fault=", false);
+    assert_logfmt_has(&record, " cause=", false);
+    assert_logfmt_has(&record, " ended-by=", false);
+    record_to_json(&record, line);
+    assert_non_null(strstr(line, "{\"event\":\"forecast\","));
+    record.kind = RECORD_VERDICT;
+    assert_logfmt_has(&record, " size=", false);
+}
+
 static void our_limit_only_when_it_was_met(void **state)
 {
     (void)state;
@@ -413,7 +461,17 @@ static void the_largest_record_fits(void **state)
         record.legs[leg].connect = CONNECT_LOCAL_ERROR;
         record.legs[leg].rtt_us = record.legs[leg].retrans_count = UINT32_MAX;
     }
-    for (unsigned kind = RECORD_VERDICT; kind <= RECORD_REFUSAL; kind++) {
+    record.receipt = (struct record_receipt){.valid = true,
+                                             .connecting = UINT32_MAX,
+                                             .established = UINT32_MAX,
+                                             .closing = UINT32_MAX,
+                                             .peak_hour = UINT32_MAX,
+                                             .peak_day = UINT32_MAX,
+                                             .oldest_us = UINT64_MAX};
+    memset(record.receipt.phases, 'p', sizeof record.receipt.phases - 1);
+    memset(record.receipt.profiles_allow, 'a', sizeof record.receipt.profiles_allow - 1);
+    memset(record.receipt.profiles_refuse, 'r', sizeof record.receipt.profiles_refuse - 1);
+    for (unsigned kind = RECORD_VERDICT; kind <= RECORD_FORECAST; kind++) {
         record.kind = (enum record_kind)kind;
         fuzz_check_record(&record);
         assert_true(record_to_json(&record, line) < RECORD_LINE_OCTETS);
@@ -471,6 +529,8 @@ int main(void)
         cmocka_unit_test(a_refusal_names_source_limit_and_counts),
         cmocka_unit_test(sets_are_joined_in_order),
         cmocka_unit_test(the_probe_of_the_suspect_leg),
+        cmocka_unit_test(a_receipt_in_both_forms),
+        cmocka_unit_test(a_forecast_accuses_nobody),
         cmocka_unit_test(our_limit_only_when_it_was_met),
         cmocka_unit_test(the_ledger_sums_after_rounding),
         cmocka_unit_test(times_are_utc_or_absent),

@@ -133,6 +133,34 @@ static void test_every_profile_loads_in_every_place(void **state)
     }
 }
 
+/* For reports every profile's own numbers are known, whatever is in force; and whose the session limit is. */
+static void test_profiles_are_known_for_reports(void **state)
+{
+    (void)state;
+    struct settings *settings =
+        load_good("[limits]\nper-source = 7\n"
+                  "[server mail]\nnetworks = 192.0.2.1\nprofile = exchange\n"
+                  "[server gate]\nnetworks = 192.0.2.2\nprofile = ironport\nsession = 1min\n"
+                  "[server same]\nnetworks = 192.0.2.3\nprofile = ironport\n");
+    const struct policy_settings *policy = &settings->policy;
+    assert_int_equal(policy->profile_count, settings_profile_count - 1);
+    for (uint32_t i = 0; i < policy->profile_count; i++) {
+        assert_string_equal(policy->profiles[i].name, settings_profiles[i + 1].name);
+    }
+    assert_string_equal(policy->profiles[0].name, "exchange");
+    assert_int_equal(policy->profiles[0].limits.per_source_count, 20);
+    assert_int_equal(policy->profiles[0].limits.percent_of_remaining, 2);
+    assert_int_equal(policy->profiles[0].session_us, SECONDS(600));
+    assert_string_equal(policy->profiles[1].name, "ironport");
+    assert_int_equal(policy->profiles[1].limits.per_source_count, 0);
+    assert_int_equal(policy->limits.per_source_count, 7);
+    assert_int_equal(policy->timeouts.session_profile, 0);
+    assert_int_equal(policy->servers[0].timeouts.session_profile, 1);
+    assert_int_equal(policy->servers[1].timeouts.session_profile, 0); /* written out */
+    assert_int_equal(policy->servers[2].timeouts.session_profile, 2);
+    settings_destroy(settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_written_keys_win_over_the_profile),
         cmocka_unit_test(test_a_sections_profile_wins_over_what_it_inherits),
         cmocka_unit_test(test_every_profile_loads_in_every_place),
+        cmocka_unit_test(test_profiles_are_known_for_reports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
