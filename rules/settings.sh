@@ -290,8 +290,6 @@ settings_finish() {
     mark_value=${set_mark%%/*}
     mark_mask=${set_mark#*/}
     [ "$mode" != nfq ] || settings_finish_bits
-    [ "$set_bypass$set_place" != yeshost ] ||
-        die_usage '--bypass is for a router: on the host of the server itself leave it out'
 }
 
 settings_finish_bits() { # the packet hook needs two bits: the lower marks connections, the higher follows packets
