@@ -56,7 +56,7 @@ uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest,
     struct tracker_bypass *own;
     bool wanted;
 
-    if (tracked == NULL)
+    if (tracked == NULL || latest->packet.kind != PACKET_TCP)
         return mark & ~bypass->bit;
     own = &tracked->bypass;
     wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && (is_on || is_last || own->is_on);

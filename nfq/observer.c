@@ -16,6 +16,7 @@
 #include "core/policy/timeouts.h"
 #include "daemon/clock.h"
 #include "nfq/bypass.h"
+#include "nfq/departure.h"
 #include "nfq/prober.h"
 
 /* A session's story. */
@@ -30,6 +31,7 @@ struct observer {
     struct tracker *tracker;
     struct prober prober;
     struct bypass bypass;
+    struct departure departure;
     struct enforcer *enforcer; /* NULL = nothing can be enforced */
     struct settings_share *settings;
     _Atomic(struct settings_share *) loaded; /* by observer_reload(), not taken over yet; NULL = none */
@@ -93,6 +95,10 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
                  "our own queue lost packets during this session: no judgement");
         observer->unjudged++;
         record = &changed;
+    } else if (record->kind != RECORD_REFUSAL) {
+        changed = *record;
+        if (departure_judge(&observer->departure, tracked, &changed.verdict))
+            record = &changed;
     }
     log_record(observer->log, record);
     if (record->kind == RECORD_VERDICT)
@@ -205,6 +211,8 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     struct packet packet;
     bool parsed;
 
+    if (departure_take(&observer->departure, observer->tracker, queued, &verdict, now_us))
+        return verdict;
     if (is_of_this_host(observer, queued))
         stay_out(observer);
     parsed = (observer->prober.busy_count > 0 || observer->enforces) &&
@@ -226,7 +234,11 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     if (slot != NULL && slot->tracked == tracked &&
         prober_swallows(&observer->prober, slot, &before, &packet))
         return QUEUE_DROP;
-    return parsed && enforcer != NULL ? enforcer_judge(enforcer, &packet, queued, now_us) : QUEUE_ACCEPT;
+    if (parsed && enforcer != NULL)
+        verdict = enforcer_judge(enforcer, &packet, queued, now_us);
+    if (verdict == QUEUE_ACCEPT)
+        departure_follow(&observer->departure, tracker_latest(observer->tracker), queued, now_us);
+    return verdict;
 }
 
 static void look_for_losses(struct observer *observer)
@@ -299,6 +311,7 @@ static void turn(struct observer *observer)
     for (int reads = 0; reads < OBSERVER_READS && packet_queue_read(observer->queue, judge, observer);
          reads++)
         ;
+    departure_prove(&observer->departure);
     look_for_losses(observer);
     now_us = clock_monotonic_us();
     tracker_on_deadline(observer->tracker, now_us);
@@ -411,6 +424,10 @@ struct observer *observer_create(const struct observer_options *options, struct 
     observer->probes = options->can_probe;
     observer->settings = settings_share_acquire(options->settings);
     prober_init(&observer->prober, options->injector);
+    departure_open(&observer->departure,
+                   options->settings->settings->nfq.mark & (options->settings->settings->nfq.mark - 1),
+                   (uint16_t)(options->queue - options->settings->settings->nfq.first_queue),
+                   options->settings->settings->smtp.ports.port[0]);
     observer->bypass.enabled = options->settings->settings->nfq.bypass;
     observer->bypass.bit =
         options->settings->settings->nfq.mark & (~options->settings->settings->nfq.mark + 1);
@@ -460,6 +477,7 @@ void observer_destroy(struct observer *observer)
     if (observer == NULL)
         return;
     packet_queue_close(observer->queue);
+    departure_close(&observer->departure);
     tracker_destroy(observer->tracker);
     enforcer_destroy(observer->enforcer);
     settings_share_release(atomic_load(&observer->loaded));

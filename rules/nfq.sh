@@ -12,7 +12,8 @@
 #                    network would be blamed for them.
 #   INPUT, OUTPUT    with --place host NFQ stands last in both, instead of in FORWARD: the mail server is this host.
 #                    Connections within the host (lo) would be seen twice and are left alone.
-#   POSTROUTING NFQ_P  what the witness wrote into a packet's mark goes to its connection, and off the packet.
+#   POSTROUTING NFQ_P  what the witness wrote into a packet's mark goes to its connection, and off the packet; a packet
+#                    that it follows comes once more: so it is known that no rule or route of this host stopped it.
 #   any      NFQ_MADE never visited: says that the table did not exist before us, so that unload removes it.
 #
 # --queue-bypass lets packets pass while nobody holds the queue. Several queues are told apart by the low bits of the
@@ -48,18 +49,19 @@ plan() { # FAMILY
     for chain in '' _C _S _E _O; do
         echo ":SMTPWITNESS_NFQ$chain"
     done
-    [ "$set_bypass" = no ] || printf ':%s\n' SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_L SMTPWITNESS_NFQ_P
+    [ "$set_bypass" = no ] || printf ':%s\n' SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_L
+    [ "$set_place" = host ] || echo ':SMTPWITNESS_NFQ_P'
     [ "$set_place" = router ] || printf -- '-A SMTPWITNESS_NFQ %s lo -j RETURN\n' -i -o
     plan_exceptions "$1"
     [ "$set_bypass" = no ] || plan_bypass "$1"
+    [ "$set_place" = host ] || plan_departure
     plan_forward "$1"
     plan_output "$1"
     plan_queues "$1"
     case $set_place in
-    router) printf -- '-A %s\n' 'FORWARD -j SMTPWITNESS_NFQ' 'OUTPUT -j SMTPWITNESS_NFQ_O' ;;
+    router) printf -- '-A %s\n' 'FORWARD -j SMTPWITNESS_NFQ' 'OUTPUT -j SMTPWITNESS_NFQ_O' 'POSTROUTING -j SMTPWITNESS_NFQ_P' ;;
     host) printf -- '-A %s -j SMTPWITNESS_NFQ\n' INPUT OUTPUT ;;
     esac
-    [ "$set_bypass" = no ] || echo '-A POSTROUTING -j SMTPWITNESS_NFQ_P'
 }
 
 plan_exceptions() { # FAMILY: networks to leave alone
@@ -97,6 +99,12 @@ plan_bypass() { # FAMILY
     echo "$2 --sports $set_ports -j SMTPWITNESS_NFQ_S"
     echo "-A SMTPWITNESS_NFQ_P -p tcp -m multiport --ports $set_ports -j CONNMARK --save-mark --nfmask $mark_low --ctmask $mark_low"
     echo "-A SMTPWITNESS_NFQ_P -m mark --mark $3 -j MARK --set-xmark 0x0/$mark_low"
+}
+
+plan_departure() { # behind plan_bypass: a queued packet has left the chain
+    for ends in dports:C sports:S; do
+        echo "-A SMTPWITNESS_NFQ_P -p tcp -m mark --mark $mark_high/$mark_high -m multiport --${ends%:*} $set_ports -j SMTPWITNESS_NFQ_${ends#*:}"
+    done
 }
 
 # RFC 792 and RFC 4443: unreachable, too big, time exceeded, parameter problem.
@@ -177,13 +185,13 @@ kernel_features() { # FAMILY
 NFQUEUE xt_NFQUEUE mangle -p tcp -j NFQUEUE --queue-num 1 --queue-bypass
 multiport xt_multiport filter -p tcp -m multiport --ports 25
 addrtype xt_addrtype mangle -m addrtype --dst-type LOCAL
+mark xt_mark mangle -m mark --mark 0x1/0x1
 TEXT
     [ "$set_queues" -eq 1 ] || echo 'u32 xt_u32 mangle -m u32 --u32 0=0'
     [ "$set_bypass" = no ] || cat <<TEXT
 CONNMARK xt_connmark mangle -j CONNMARK --save-mark --nfmask 0x1 --ctmask 0x1
 connmark xt_connmark mangle -m connmark --mark 0x1/0x1
 MARK xt_mark mangle -j MARK --set-xmark 0x1/0x1
-mark xt_mark filter -m mark --mark 0x1/0x1
 length xt_length filter -m length --length 512:65535
 bpf xt_bpf filter -m bpf --bytecode "$bypass_not_lf"
 hashlimit xt_hashlimit filter -m hashlimit --hashlimit-upto 4/sec --hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness

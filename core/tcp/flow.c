@@ -158,6 +158,7 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
         own->biggest_delivered = own->biggest_sent;
     }
     bool stuck = own->repeats > 0;
+    flow_set_departure(flow, side, flow_departure(flow, side) & FLOW_REFUSED_HERE);
     own->repeats = 0;
     own->repeated_least = 0;
     own->echoes = 0;

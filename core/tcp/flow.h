@@ -86,6 +86,14 @@ enum flow_side_flag {
         1u << 27, /* its RST has no ACK: it answers a segment (RFC 9293 section 3.10.7.1) */
 };
 
+/* For a caller who can tell whether packets leave this host; kept here, one nibble a side. */
+enum flow_departure {
+    FLOW_FOLLOWED = 1u << 0,       /* a repetition of the side's was followed out of this host ... */
+    FLOW_FOLLOWED_AGAIN = 1u << 1, /* ... and another one ... */
+    FLOW_LEFT = 1u << 2,           /* ... and left. These three go when the other side acknowledges more. */
+    FLOW_REFUSED_HERE = 1u << 3,   /* this host said in the side's name that it refuses */
+};
+
 struct flow_piece;
 
 /* What a side sent, and how the other side acknowledged it. */
@@ -173,9 +181,10 @@ enum flow_beyond {
 struct flow {
     struct flow_side sides[SIDE_PAIR];
     enum flow_state state;
-    bool midstream;                        /* picked up without its SYN */
-    bool connected;                        /* octets may go on */
-    bool syn_pending;                      /* a new SYN on a live connection: believed when it is answered */
+    bool midstream : 1;                    /* picked up without its SYN */
+    bool connected : 1;                    /* octets may go on */
+    bool syn_pending : 1;                  /* a new SYN on a live connection: believed when it is answered */
+    uint8_t departures;                    /* enum flow_departure */
     uint8_t edge_losses;                   /* the client's losses that began at beyond_from */
     uint32_t pending_sequence, pending_us; /* of that SYN; the clock's low 32 bits */
     uint16_t pending_window, pending_mss;
@@ -211,6 +220,17 @@ void flow_set_bypass(struct flow *flow, enum side side, bool on);
  * there is none. */
 uint64_t flow_pending_syn(const struct flow *flow, const struct packet *answer, struct packet *syn,
                           uint64_t now_us);
+
+static inline uint32_t flow_departure(const struct flow *flow, enum side side)
+{
+    return (uint32_t)flow->departures >> (4 * side_index(side)) & 0xfu;
+}
+
+static inline void flow_set_departure(struct flow *flow, enum side side, uint32_t departure)
+{
+    const unsigned shift = 4 * (unsigned)side_index(side);
+    flow->departures = (uint8_t)((flow->departures & ~(0xfu << shift)) | departure << shift);
+}
 
 /* When flow_on_deadline() is due; UINT64_MAX = not before the next packet. */
 uint64_t flow_deadline_us(const struct flow *flow);

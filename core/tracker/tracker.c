@@ -400,6 +400,8 @@ static void on_icmp(struct tracker *tracker, const struct packet *packet, uint64
     if (entry != NULL && !entry->ignored && entry->flow.state != FLOW_CLOSED) {
         enum side sender = from_first == entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
         tracker_session_icmp(tracker, entry, packet, sender, now_us);
+        tracker->latest.entry = entry;
+        tracker->latest.side = sender;
         timer_arm(tracker, entry, entry_due_us(tracker, entry));
     }
 }
@@ -459,6 +461,24 @@ void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t ca
     } else if (packet->kind == PACKET_ICMP_ERROR) {
         on_icmp(tracker, packet, now_us);
     }
+}
+
+const struct tracker_latest *tracker_look(struct tracker *tracker, const uint8_t *octets, size_t captured,
+                                          size_t wire_length)
+{
+    struct tracker_latest *latest = &tracker->latest;
+    bool from_first;
+    latest->entry = NULL;
+    if (packet_parse(&latest->packet, octets, captured, wire_length) != PACKET_OK) {
+        latest->packet.kind = PACKET_NONE;
+        return latest;
+    }
+    latest->entry =
+        flow_table_find(tracker->table, &latest->packet.source, &latest->packet.destination, &from_first);
+    if (latest->entry != NULL) {
+        latest->side = from_first == latest->entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
+    }
+    return latest;
 }
 
 const struct tracker_latest *tracker_latest(const struct tracker *tracker)

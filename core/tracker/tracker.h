@@ -160,9 +160,12 @@ void tracker_on_packet(struct tracker *tracker, const uint8_t *octets, size_t ca
 struct tracker_latest {
     struct packet packet; /* with an entry */
     struct flow_entry *entry;
-    enum side side; /* of the sender, for a TCP packet */
+    enum side side; /* of the sender; of what an ICMP error is about */
 };
 const struct tracker_latest *tracker_latest(const struct tracker *tracker);
+/* The same for a packet that is only looked up. */
+const struct tracker_latest *tracker_look(struct tracker *tracker, const uint8_t *octets, size_t captured,
+                                          size_t wire_length);
 
 /* At the latest when tracker_on_deadline() is due; UINT64_MAX = never. */
 uint64_t tracker_deadline_us(const struct tracker *tracker);

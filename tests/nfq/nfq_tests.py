@@ -30,7 +30,7 @@ def test_rules():
     claim(saved(ROUTER) == once, "rules: loading twice is loading once")
     claim(all("--queue-bypass" in line for text in once for line in text.splitlines() if "NFQUEUE" in line) and
           sum(text.count("-j NFQUEUE") for text in once) == 32, "rules: every queue can be bypassed, IPv4 and IPv6", once)
-    claim(not any("MARK" in line and "SMTPWITNESS" in line for text in once for line in text.splitlines()), "rules: no mark is touched")
+    claim(not any("MARK" in line and "SMTPWITNESS" in line for text in once for line in text.splitlines()), "rules: no mark is set")
     rules("load", "--family", "4")
     claim("SMTPWITNESS" in saved(ROUTER)[0] and saved(ROUTER)[1] == before[1], "rules: another family's rules go away")
     found = rules("check", check=False)
@@ -185,6 +185,51 @@ def test_connect():
             claim(verdict.get("cause") == "connect-unanswered" and "server-network" in [verdict.get("fault"), *verdict.get("also", [])],
                   f"dropped SYN v{version}: nobody answered", verdict)
         claim(len(names) == 2, "dropped SYN: both were tried")
+
+
+def connect_in_vain(version, seconds):
+    client = connect(version, timeout=seconds, wait=False)
+    try:
+        client.connect((ADDRESS[version]["sv"], 25))
+    except OSError:
+        pass
+    client.close()
+    return client
+
+
+def test_own_drop():
+    """Rules of the router itself, behind ours: the witness's own host, never the network behind it."""
+    wanted = {"fault": "witness", "cause": "own-drop", "confidence": "certain", "where": "here"}
+    for version in (4, 6):
+        with Witness() as witness:
+            with rule(ROUTER, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "DROP"):
+                client = connect_in_vain(version, 4)
+            with rule(ROUTER, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "REJECT", "--reject-with", "tcp-reset"):
+                refused = connect_in_vain(version, 4)
+            prohibited = "icmp-admin-prohibited" if version == 4 else "icmp6-adm-prohibited"
+            with rule(ROUTER, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "REJECT", "--reject-with", prohibited):
+                forbidden = connect_in_vain(version, 4)
+            server = Server(version)
+            talkers = [Talker(version) for _ in range(3)]
+            for talker in talkers:
+                talker.ask(b"EHLO client.test")
+            with rule(ROUTER, version, "FORWARD", "-p", "tcp", "--sport", str(talkers[0].socket.name[1]), "-j", "DROP"), \
+                 rule(ROUTER, version, "FORWARD", "-p", "tcp", "--dport", str(talkers[1].socket.name[1]), "-j", "DROP"), \
+                 rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--sport", str(talkers[2].socket.name[1]), "-j", "DROP"):
+                for talker in talkers:
+                    talker.socket.sendall(b"MAIL FROM:<a@client.test>\r\n")
+                time.sleep(4)
+                witness.stop()
+            claim(wanted.items() <= witness.of(client).items(), f"own drop v{version}: DROP of a SYN", witness.of(client))
+            claim(wanted.items() <= witness.of(refused).items(), f"own drop v{version}: REJECT by a reset", witness.of(refused))
+            claim(wanted.items() <= witness.of(forbidden).items(), f"own drop v{version}: REJECT by ICMP", witness.of(forbidden))
+            claim(wanted.items() <= witness.of(talkers[0].socket).items(), f"own drop v{version}: of commands", witness.of(talkers[0].socket))
+            claim(wanted.items() <= witness.of(talkers[1].socket).items(), f"own drop v{version}: of replies", witness.of(talkers[1].socket))
+            verdict = witness.of(talkers[2].socket)
+            claim(verdict.get("fault") == "server-network", f"own drop v{version}: not what another router drops", verdict)
+            for talker in talkers:
+                talker.close()
+            server.close()
 
 
 def test_forged_reset():
