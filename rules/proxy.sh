@@ -262,10 +262,11 @@ policy_verify() { # FAMILY: does a marked packet really come to us?
 # When load is done, connections are taken: so wait for the next sign of a witness that runs.
 mode_loaded() {
     [ "$set_fail" = open ] && [ "$set_dry_run" = no ] || return 0
-    for family in $families; do
-        listener_is_there "$family" && life_is_seen "$family"
+    life_family=''
+    for family in $families; do # that of IPv6 follows that of IPv4 at once
+        ! listener_is_there "$family" || life_family=$family
     done
-    return 0
+    [ -z "$life_family" ] || life_is_seen "$life_family" || return 0
 }
 
 # ---- unload ----
