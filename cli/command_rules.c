@@ -28,12 +28,18 @@ static bool is_mode(const char *word)
     return strcmp(word, "proxy") == 0 || strcmp(word, "nfq") == 0;
 }
 
+/* What takes rules away, or looks at those that are there, must work with a broken configuration, too. */
+static bool needs_settings(const char *verb)
+{
+    return strcmp(verb, "unload") != 0 && strcmp(verb, "status") != 0;
+}
+
 enum command_exit command_rules(const struct arguments *arguments)
 {
     struct rules_script script = {.mode = "proxy", .config = COMMAND_DEFAULT_CONFIG};
     const char *config = NULL;
     struct settings_error error = {0};
-    struct settings *settings;
+    struct settings *settings = NULL;
     enum command_exit result;
     size_t at = take_config(arguments, &config);
 
@@ -52,10 +58,12 @@ enum command_exit command_rules(const struct arguments *arguments)
     } else if (access(COMMAND_DEFAULT_CONFIG, R_OK) == 0) {
         config = COMMAND_DEFAULT_CONFIG;
     }
-    settings = settings_load(config, &error);
-    if (settings == NULL) {
-        command_error(error.text);
-        return COMMAND_USAGE;
+    if (needs_settings(script.verb)) {
+        settings = settings_load(config, &error);
+        if (settings == NULL) {
+            command_error(error.text);
+            return COMMAND_USAGE;
+        }
     }
     script.settings = settings;
     result = rules_script_become(&script);

@@ -59,13 +59,20 @@ static bool is_given(const struct rules_script *script, const char *name)
     return false;
 }
 
-static void add_option(struct call *call, const struct rules_script *script, const char *name,
-                       const char *value)
+/* What rules.conf and the command line override. */
+static void add_default(struct call *call, char *text, size_t size, const char *key, const char *value)
 {
-    if (!is_given(script, name)) {
-        add(call, name);
-        add(call, value);
-    }
+    snprintf(text, size, "%s=%s", key, value);
+    add(call, "--default");
+    add(call, text);
+}
+
+static void add_number(struct call *call, char *text, size_t size, const char *key, uint32_t value)
+{
+    char digits[16];
+
+    snprintf(digits, sizeof(digits), "%u", value);
+    add_default(call, text, size, key, digits);
 }
 
 /* rules.conf beside the configuration, when there is one. */
@@ -75,8 +82,9 @@ static void add_settings_file(struct call *call, const struct rules_script *scri
     int directory = slash == NULL ? 0 : (int)(slash - script->config) + 1;
 
     snprintf(call->settings_file, sizeof(call->settings_file), "%.*srules.conf", directory, script->config);
-    if (access(call->settings_file, R_OK) == 0) {
-        add_option(call, script, "--settings", call->settings_file);
+    if (!is_given(script, "--settings") && access(call->settings_file, R_OK) == 0) {
+        add(call, "--settings");
+        add(call, call->settings_file);
     }
 }
 
@@ -86,14 +94,12 @@ static void add_settings(struct call *call, const struct rules_script *script)
 
     add_settings_file(call, script);
     if (strcmp(script->mode, "nfq") == 0) {
-        snprintf(call->texts[0], TEXT_SIZE, "%u", settings->nfq.first_queue);
-        snprintf(call->texts[1], TEXT_SIZE, "%u", settings->nfq.queues_count);
-        add_option(call, script, "--queue", call->texts[0]);
-        add_option(call, script, "--queues", call->texts[1]);
+        add_number(call, call->texts[0], TEXT_SIZE, "queue", settings->nfq.first_queue);
+        add_number(call, call->texts[1], TEXT_SIZE, "queues", settings->nfq.queues_count);
     } else {
-        snprintf(call->texts[0], TEXT_SIZE, "%u", settings->proxy.listen_port);
-        add_option(call, script, "--listen-port", call->texts[0]);
-        add_option(call, script, "--fail", settings->proxy.fail == SETTINGS_FAIL_OPEN ? "open" : "closed");
+        add_number(call, call->texts[0], TEXT_SIZE, "listen-port", settings->proxy.listen_port);
+        add_default(call, call->texts[1], TEXT_SIZE, "fail",
+                    settings->proxy.fail == SETTINGS_FAIL_OPEN ? "open" : "closed");
     }
 }
 
@@ -112,7 +118,7 @@ enum command_exit rules_script_become(const struct rules_script *script)
     add(&call, call.path);
     add(&call, script->mode);
     add(&call, script->verb);
-    if (strcmp(script->verb, "status") != 0 && !is_given(script, "--help") && !is_given(script, "-h")) {
+    if (script->settings != NULL && !is_given(script, "--help") && !is_given(script, "-h")) {
         add_settings(&call, script);
     }
     for (size_t i = 0; i < script->word_count; i++) {

@@ -1,6 +1,6 @@
 /* rules_script - runs smtpwitness-rules with what this program's configuration says, so that both agree.
  * The script stands beside the program, or in ../rules as in the source tree. A rules.conf beside the configuration
- * is read by it; listen-port, fail, first-queue and queues come from the configuration.
+ * is read by it; where that says nothing, listen-port, fail, first-queue and queues are those of the configuration.
  * Threads: the main thread. */
 #ifndef SMTPWITNESS_CLI_RULES_SCRIPT_H
 #define SMTPWITNESS_CLI_RULES_SCRIPT_H
@@ -17,8 +17,8 @@ struct rules_script {
     const char *mode, *verb;  /* "proxy" or "nfq"; "check" */
     const char *const *words; /* options for it, behind the verb */
     size_t word_count;
-    const char *config; /* where the settings come from */
-    const struct settings *settings;
+    const char *config;              /* where the settings come from */
+    const struct settings *settings; /* NULL: the script's own defaults */
 };
 
 /* Becomes the script. Returns only when that failed, after one line on stderr. */

@@ -174,7 +174,7 @@ settings_from_arguments() {
     seen_options=' '
     seen_file=''
     # The file first, whatever its place on the command line: the command line overrides it.
-    settings_find_file "$@"
+    settings_find_first "$@"
     [ -z "$seen_file" ] || settings_from_file "$seen_file"
     while [ $# -gt 0 ]; do
         option=$1
@@ -185,7 +185,7 @@ settings_from_arguments() {
             option=${option%%=*}
             ;;
         --bypass | --keep-open | -n | --dry-run | -h | --help) ;;
-        --port | --in-interface | --exempt | --translated | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --place | --fail | --settings)
+        --port | --in-interface | --exempt | --translated | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --place | --fail | --settings | --default)
             [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
             ;;
         *) die_usage "unknown option '$option'; see $program --help" ;;
@@ -199,7 +199,7 @@ settings_from_arguments() {
             set_keep_open=yes
             ;;
         --bypass) settings_one_option bypass yes ;;
-        --settings) shift ;;
+        --settings | --default) shift ;;
         *)
             settings_one_option "${option#--}" "$1"
             shift
@@ -234,7 +234,7 @@ settings_one_option() { # KEY VALUE: lists replace the file's list once, then gr
     setting_set "$1" "$2" "--$1"
 }
 
-settings_find_file() {
+settings_find_first() {
     while [ $# -gt 0 ]; do
         case $1 in
         --settings)
@@ -243,6 +243,11 @@ settings_find_file() {
             shift
             ;;
         --settings=*) settings_file_once "${1#*=}" ;;
+        --default) # KEY=value of smtpwitness.conf, from `smtpwitness rules`: the settings file overrides it
+            [ $# -gt 1 ] || die_usage "--default needs KEY=VALUE; see $program --help"
+            setting_set "${2%%=*}" "${2#*=}" "--default ${2%%=*}"
+            shift
+            ;;
         esac
         shift
     done

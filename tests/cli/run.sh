@@ -83,6 +83,8 @@ arguments() {
     prints 'rules nfq show' 'queue-num 2528' rules --config="$work/rules_of.conf" nfq show
     printf 'PORT=2525\n' >"$work/rules.conf"
     prints 'rules show: rules.conf beside the configuration' 'dports 2525' rules --config="$work/rules_of.conf" show
+    printf 'FAIL=open\n' >"$work/rules.conf"
+    prints 'rules show: rules.conf wins over the configuration' '-m recent ! --rcheck' rules --config="$work/rules_of.conf" show
     rm "$work/rules.conf"
     prints 'help names the manual' 'smtpwitness\(8\)' --help
     prints 'help of a command' '--pid-file' proxy --help
@@ -170,6 +172,8 @@ running() {
     [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'missing privilege CAP_NET_RAW.*start as root' "$work/err"
     judge 'a missing privilege is one line with its remedy' $? "$(head -c 400 "$work/err")"
 
+    inside timeout 20 "$program" rules --config="$work/number.conf" unload 2>"$work/err"
+    judge 'rules: unload works with a bad configuration' $? "$(cat "$work/err")"
     sed -i 's/per-source = 20/per-source = 30/; s/20025/20026/' "$work/run.conf"
     kill -HUP "$witness"
     said 'reload says what changed' 'reload: \[limits\] per-source = 30 \(was 20\)'
