@@ -11,7 +11,7 @@ ifeq ($(origin CC),default)
 CC         := gcc
 endif
 
-PKGS      := libevent libevent_pthreads libsystemd libcap-ng libpcap libnetfilter_queue libmnl
+PKGS      := libevent libevent_pthreads libsystemd libcap-ng libpcap libnetfilter_queue libmnl libseccomp
 WARN      := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror
 CPPFLAGS  += -I. -D_GNU_SOURCE -DSMTPWITNESS_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
 CFLAGS    ?= -O2 -g

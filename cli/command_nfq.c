@@ -19,6 +19,7 @@
 #include "daemon/pidfile.h"
 #include "daemon/privileges.h"
 #include "daemon/signals.h"
+#include "daemon/system_calls.h"
 #include "nfq/hook.h"
 #include "nfq/supervisor.h"
 
@@ -194,6 +195,7 @@ static bool start(struct watcher *watcher, struct settings_error *error)
         (struct hook_options){.settings = watcher->share, .limiter = watcher->limiter, .log = watcher->log};
     watcher->hook = hook_create(&options, error);
     return watcher->hook != NULL && privileges_drop_for_queues(settings->process.user, error) &&
+           (!settings->process.system_call_filter || system_calls_restrict(error)) &&
            hook_start(watcher->hook, error);
 }
 

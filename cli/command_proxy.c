@@ -21,6 +21,7 @@
 #include "daemon/port.h"
 #include "daemon/privileges.h"
 #include "daemon/signals.h"
+#include "daemon/system_calls.h"
 #include "proxy/gate.h"
 #include "proxy/proxy.h"
 
@@ -345,6 +346,7 @@ static bool start(struct witness *witness, struct settings *take_settings, const
     }
     if (!create_proxy(witness, take_settings, error) ||
         !privileges_drop(witness->settings->process.user, witness->settings->proxy.outgoing_mark, error) ||
+        (witness->settings->process.system_call_filter && !system_calls_restrict(error)) ||
         !proxy_start(witness->proxy, error)) {
         return false;
     }

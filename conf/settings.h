@@ -89,8 +89,9 @@ struct settings_log {
 
 /* [process] */
 struct settings_process {
-    char user[32];      /* user = nobody : who we run as after start; empty = stay */
-    char pid_file[256]; /* pid-file = : empty = none */
+    char user[32];           /* user = nobody : who we run as after start; empty = stay */
+    char pid_file[256];      /* pid-file = : empty = none */
+    bool system_call_filter; /* system-call-filter = yes : refuse ourselves what we never do */
 };
 
 struct settings {

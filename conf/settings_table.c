@@ -539,6 +539,15 @@ const struct settings_row settings_rows[] = {
      .example = "/run/smtpwitness.pid",
      .reloadable = false,
      .help = "A file that holds our process id while we run. systemd needs none."},
+    {.section = SETTINGS_SECTION_PROCESS,
+     .key = "system-call-filter",
+     BOOLEAN,
+     IN_SETTINGS(process.system_call_filter, sizeof(bool)),
+     .default_text = "yes",
+     .example = "yes",
+     .reloadable = false,
+     .help = "Let the kernel refuse every system call that a running witness has no use for (seccomp). If "
+             "something fails with EPERM that should not, no shows whether this is why."},
 
     /* [timeouts]: RFC 5321 section 4.5.3.2 where it names a number, five minutes where it names none. */
     PHASE_TIMEOUT(

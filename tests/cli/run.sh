@@ -161,6 +161,8 @@ running() {
         grep -qE '^CapBnd:\s+0000000000000000$' "$task/status" || bad=1
     done
     judge 'CAP_NET_RAW, no other privilege and no new ones in any thread' "$bad" "$(grep -h Cap "/proc/$witness/task/"*/status | sort | uniq -c | head -c 400)"
+    [ "$(grep -L '^Seccomp:.2' "/proc/$witness/task/"*/status)" = '' ]
+    judge 'a system call filter in every thread' $? "$(grep -h Seccomp: "/proc/$witness/task/"*/status | sort | uniq -c)"
     inside timeout 20 "$program" proxy --config "$work/run.conf" --foreground 2>"$work/err"
     [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'listen-port = 20025: in use' "$work/err"
     judge 'a port in use is one line and exit 1' $? "$(head -c 400 "$work/err")"
@@ -203,9 +205,11 @@ running() {
     [ ! -e "$work/run.pid" ] || [ ! -s "$work/run.pid" ]
     judge 'the pid file is gone or empty' $? "$(cat "$work/run.pid" 2>&1)"
 
-    printf '[proxy]\nlisten-port = 20025\ndrain = 60s\n' >"$work/run.conf"
+    printf '[proxy]\nlisten-port = 20025\ndrain = 60s\n[process]\nsystem-call-filter = no\n' >"$work/run.conf"
     start
     said 'starts again after a stop' 'ready, listening'
+    grep -q '^Seccomp:.0' "/proc/$witness/status"
+    judge 'no system call filter where none is wanted' $? "$(grep Seccomp "/proc/$witness/status")"
     kill -INT "$witness"
     ended 'SIGINT with no session open ends at once' 0 5
 

@@ -43,6 +43,7 @@ static const struct landing landings[] = {
     {PROXY, "connect-timeout", "1500ms", AT(proxy.connect_timeout_us), MS(1500)},
     {PROXY, "probe", "no", AT(proxy.probe), 0},
     {PROXY, "probe-after", "7s", AT(proxy.probe_after_us), MS(7000)},
+    {SETTINGS_SECTION_PROCESS, "system-call-filter", "no", AT(process.system_call_filter), 0},
     {PROXY, "tap", "no", AT(proxy.tap), 0},
     {PROXY, "drain", "2min", AT(proxy.drain_us), MS(120000)},
     {PROXY, "fail", "closed", AT(proxy.fail), SETTINGS_FAIL_CLOSED},

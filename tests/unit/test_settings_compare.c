@@ -37,6 +37,7 @@ static const struct fixed_key fixed_keys[] = {
     {"[nfq]\nmark = 0x600\n", "nfq.mark needs a restart; keeping 0x3000000"},
     {"[process]\nuser = mail\n", "process.user needs a restart; keeping nobody"},
     {"[process]\npid-file = /a\n", "process.pid-file needs a restart; keeping it empty"},
+    {"[process]\nsystem-call-filter = no\n", "process.system-call-filter needs a restart; keeping yes"},
     {"[limits]\nmax-sources = 3\n", "limits.max-sources needs a restart; keeping 65536"},
     {"[limits]\nipv6-prefix = 48\n", "limits.ipv6-prefix needs a restart; keeping 64"},
 };
