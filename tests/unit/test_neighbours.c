@@ -323,6 +323,18 @@ static void peaks_are_of_minutes_an_hour_and_a_day(void **state)
     expect_peaks(1, 1, 1, 0);
 }
 
+static void one_after_the_other_is_one_at_once(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        open_many(1);
+        neighbours_gone(neighbours, many[0], now_us);
+        after(10);
+        closes(many[0]);
+    }
+    expect_peaks(1, 1, 1, 1);
+}
+
 /* Sessions that stay open count in every hour, though nobody comes or goes. */
 static void a_peak_lasts_until_it_is_over(void **state)
 {
@@ -501,6 +513,7 @@ int main(void)
         TEST(a_fresh_connection_works_or_fails),
         TEST(a_receipt_counts_phases_and_ages),
         TEST(peaks_are_of_minutes_an_hour_and_a_day),
+        TEST(one_after_the_other_is_one_at_once),
         TEST(a_peak_lasts_until_it_is_over),
         TEST(a_full_table_seats_nobody_and_forgets_the_idle),
         TEST(memory_is_what_is_documented),

@@ -391,6 +391,29 @@ static void one_open_and_a_limit_of_ten(void **state)
     assert_true(strlen(record.verdict.explain) < sizeof record.verdict.explain - 1); /* not cut */
 }
 
+/* The tenth of ten: whether the server counts it before or after is its affair. */
+static void a_limit_that_is_reached_is_explained(void **state)
+{
+    (void)state;
+    static struct session *in[10];
+    for (unsigned i = 0; i < 9; i++) {
+        in[i] = gets_in(1);
+    }
+    expect_verdict(refused(1, "421 too many connections (limit 11)\r\n"), FAULT_POLICY,
+                   CAUSE_PER_SOURCE_LIMIT, CONFIDENCE_CERTAIN, "", "unexplained-limit");
+    expect_verdict(refused(1, "421 too many connections (limit 10)\r\n"), FAULT_POLICY,
+                   CAUSE_PER_SOURCE_LIMIT, CONFIDENCE_CERTAIN, "", "");
+    expect_line(" concurrent=10 concurrent-peak=10 concurrent-limit=10 ");
+    expect_line(" profiles-allow=exchange,postfix,isp-10 ");
+    in[9] = gets_in(1);
+    expect_verdict(refused(1, "421 too many connections (limit 10)\r\n"), FAULT_POLICY,
+                   CAUSE_PER_SOURCE_LIMIT, CONFIDENCE_CERTAIN, "", "");
+    expect_line(" profiles-allow=exchange,postfix profiles-refuse=isp-10 ");
+    for (unsigned i = 0; i < 10; i++) {
+        leaves(in[i]);
+    }
+}
+
 static void sixty_and_a_limit_of_twenty(void **state)
 {
     (void)state;
@@ -566,6 +589,7 @@ int main(void)
         TEST(a_dead_server_answers_no_fresh_one_either),
         TEST(a_connection_from_before_is_not_fresh),
         TEST(one_open_and_a_limit_of_ten),
+        TEST(a_limit_that_is_reached_is_explained),
         TEST(sixty_and_a_limit_of_twenty),
         TEST(a_rate_limit_has_a_receipt_too),
         TEST(a_clean_session_has_no_receipt),
