@@ -55,7 +55,7 @@ size_t neighbours_memory_octets(const struct neighbours *neighbours)
 {
     return sizeof *neighbours + neighbours_table_octets(&neighbours->pairs) +
            neighbours_table_octets(&neighbours->sources) + neighbours_table_octets(&neighbours->servers) +
-           (size_t)neighbours->seats_max * sizeof *neighbours->seats;
+           (size_t)neighbours->seats_max * (sizeof *neighbours->seats + sizeof(struct neighbours_receipt));
 }
 
 /* -- seats ----------------------------------------------------------------------------------------------- */

@@ -35,16 +35,19 @@
 #define NEIGHBOURS_HEARD_MS  1000u /* "it speaks" is told to the neighbours at most this often */
 #define NEIGHBOURS_ROW_OCTETS                                                                                \
     224 /* a pair's row, its share of the index included; source and server rows are smaller */
-#define NEIGHBOURS_SEAT_OCTETS 64
+#define NEIGHBOURS_SEAT_OCTETS    64
+#define NEIGHBOURS_RECEIPT_OCTETS 120 /* of a refused session, while it lasts */
 #define NEIGHBOURS_WORST_OCTETS                                                                              \
     ((size_t)NEIGHBOURS_MOST_ROWS * 2 * NEIGHBOURS_ROW_OCTETS +                                              \
-     (size_t)NEIGHBOURS_SERVERS * NEIGHBOURS_ROW_OCTETS + (size_t)NEIGHBOURS_SEATS * NEIGHBOURS_SEAT_OCTETS)
+     (size_t)NEIGHBOURS_SERVERS * NEIGHBOURS_ROW_OCTETS +                                                    \
+     (size_t)NEIGHBOURS_SEATS * (NEIGHBOURS_SEAT_OCTETS + NEIGHBOURS_RECEIPT_OCTETS))
 
 struct neighbours;
 
 /* NULL without memory. `seed` 16 random octets. */
 struct neighbours *neighbours_create(uint32_t max_rows, const uint8_t seed[16]) MUST_CHECK;
 void neighbours_destroy(struct neighbours *neighbours); /* accepts NULL */
+/* The worst case: every seat with a receipt. */
 size_t neighbours_memory_octets(const struct neighbours *neighbours);
 
 /* A seat for a connection that begins: its number, 0 = none. All functions accept seat 0 and do nothing. */

@@ -94,6 +94,7 @@ struct neighbours_seat {
 _Static_assert(sizeof(struct neighbours_pair) + sizeof(uint32_t) <= NEIGHBOURS_ROW_OCTETS, "a pair's row");
 _Static_assert(sizeof(struct neighbours_server) + sizeof(uint32_t) <= NEIGHBOURS_ROW_OCTETS,
                "a server's row");
+_Static_assert(sizeof(struct neighbours_receipt) <= NEIGHBOURS_RECEIPT_OCTETS, "a receipt");
 _Static_assert(sizeof(struct neighbours_seat) <= NEIGHBOURS_SEAT_OCTETS, "a seat");
 
 struct neighbours {
