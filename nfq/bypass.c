@@ -35,7 +35,6 @@ static bool is_wanted(struct tracker_session *tracked, const struct tracker_late
     const uint32_t window = flow->sides[side_index(SIDE_SERVER)].window_most;
     const uint64_t seen =
         dialogue->phase == PHASE_OPAQUE ? dialogue->octets[side_index(SIDE_CLIENT)] : dialogue->body_octets;
-
     uint64_t bulk;
     uint32_t keep;
 

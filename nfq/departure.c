@@ -99,8 +99,8 @@ static void note_rejection(const struct tracker_latest *latest)
 {
     const struct packet *packet = &latest->packet;
     const struct tracker_session *tracked = latest->entry->user;
-    bool ours =
-        tracked != NULL && tracked->session.action != ACTION_NONE; /* then we made it, by our limits */
+    const enum action action = tracked != NULL ? tracked->session.action : ACTION_NONE;
+    bool ours = action == ACTION_REFUSED || action == ACTION_HELD || action == ACTION_CLOSED;
     bool icmp = packet->kind == PACKET_ICMP_ERROR &&
                 (packet->icmp == PACKET_ICMP_PROHIBITED || packet->icmp == PACKET_ICMP_REJECTED);
     bool reset = packet->kind == PACKET_TCP && (packet->flags & PACKET_RST) != 0;

@@ -21,6 +21,7 @@ bool injector_open(struct injector *injector)
         close(injector->ipv6);
         injector->ipv6 = -1;
     }
+    injector->bridge = bridge_create();
     return injector->ipv4 != -1 || injector->ipv6 != -1;
 }
 
@@ -31,6 +32,8 @@ void injector_close(struct injector *injector)
     if (injector->ipv6 != -1)
         close(injector->ipv6);
     injector->ipv4 = injector->ipv6 = -1;
+    bridge_destroy(injector->bridge);
+    injector->bridge = NULL;
 }
 
 bool injector_send(const struct injector *injector, const struct segment *segment)
@@ -45,6 +48,9 @@ bool injector_send(const struct injector *injector, const struct segment *segmen
 
     if (length == 0 || fd == -1)
         return false;
+    if (injector->bridge != NULL &&
+        bridge_send(injector->bridge, &segment->source, &segment->destination, octets, length))
+        return true;
     destination.port = 0; /* a raw IPv6 socket takes it for the protocol (ipv6(7)) */
     memset(&to, 0, sizeof to);
     to_length = address_to_sockaddr(&destination, &to);

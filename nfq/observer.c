@@ -32,6 +32,7 @@ struct observer {
     struct prober prober;
     struct bypass bypass;
     struct departure departure;
+    struct bridge *bridge;     /* NULL = none */
     struct enforcer *enforcer; /* NULL = nothing can be enforced */
     struct settings_share *settings;
     _Atomic(struct settings_share *) loaded; /* by observer_reload(), not taken over yet; NULL = none */
@@ -198,6 +199,15 @@ static void stay_out(struct observer *observer)
         "packets of this host itself are queued: silent sides are not probed, and nothing is enforced");
 }
 
+static void learn_place(const struct observer *observer, const struct queue_packet *queued)
+{
+    const struct tracker_latest *latest = tracker_latest(observer->tracker);
+
+    if (queued->port != 0 && queued->link != NULL && observer->bridge != NULL && latest->entry != NULL &&
+        latest->packet.kind == PACKET_TCP)
+        bridge_learn(observer->bridge, &latest->packet.source, queued->port, queued->link);
+}
+
 /* In report mode nothing is dropped but the answers to our own probes, which nobody else asked for. */
 static enum queue_verdict judge(void *context, struct queue_packet *queued)
 {
@@ -228,6 +238,7 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     }
     tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length, now_us,
                       clock_unix_ms());
+    learn_place(observer, queued);
     if (observer->bypass.enabled || (queued->mark & observer->bypass.bit) != 0)
         queued->mark = bypass_mark(&observer->bypass, tracker_latest(observer->tracker), queued->mark,
                                    queued->is_last, now_us);
@@ -424,6 +435,7 @@ struct observer *observer_create(const struct observer_options *options, struct 
     observer->probes = options->can_probe;
     observer->settings = settings_share_acquire(options->settings);
     prober_init(&observer->prober, options->injector);
+    observer->bridge = options->injector != NULL ? options->injector->bridge : NULL;
     departure_open(&observer->departure,
                    options->settings->settings->nfq.mark & (options->settings->settings->nfq.mark - 1),
                    (uint16_t)(options->queue - options->settings->settings->nfq.first_queue),

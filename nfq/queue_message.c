@@ -6,6 +6,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <limits.h>
+#include <stddef.h>
 #include <string.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
 
@@ -41,6 +42,22 @@ static void read_attributes(const uint8_t *octets, size_t length, struct queue_p
         case NFQA_PAYLOAD:
             packet->octets = size > 0 ? value : NULL;
             packet->captured = size;
+            break;
+        case NFQA_IFINDEX_PHYSINDEV: /* br_netfilter */
+            if (size >= sizeof packet->port) {
+                memcpy(&packet->port, value, sizeof packet->port);
+                packet->port = ntohl(packet->port);
+            }
+            break;
+        case NFQA_HWADDR:
+            if (size >= sizeof(struct nfqnl_msg_packet_hw)) {
+                struct nfqnl_msg_packet_hw about;
+
+                memcpy(&about, value, sizeof about);
+                packet->link = ntohs(about.hw_addrlen) == 6
+                                   ? value + offsetof(struct nfqnl_msg_packet_hw, hw_addr)
+                                   : NULL;
+            }
             break;
         case NFQA_MARK:
             if (size >= sizeof packet->mark) {

@@ -21,8 +21,10 @@ struct queue_packet {
     size_t captured;
     size_t wire_length; /* >= captured */
     uint32_t mark;
-    uint8_t hook; /* enum nf_inet_hooks */
-    bool is_last; /* the last of those that were read together; set by the reader */
+    uint8_t hook;        /* enum nf_inet_hooks */
+    uint32_t port;       /* the bridge's port it came in by, an interface index; 0 = no bridge */
+    const uint8_t *link; /* its sender's link address, six octets; NULL = unknown */
+    bool is_last;        /* the last of those that were read together; set by the reader */
 };
 
 enum queue_message_result {

@@ -210,8 +210,6 @@ check_forwarding_or_bridge() {
         finding_warning "IPv$family: there is a bridge ($(bridges | tr '\n' ' ' | sed 's/ $//')), and what it forwards is not shown to these rules" \
             "if mail crosses it: modprobe br_netfilter; sysctl -w net.bridge.$call=1; and the same in /etc/sysctl.d"
     done
-    finding_warning 'silent sides of connections across a bridge are not probed: probes need a route to them' \
-        'nothing; verdicts about silence are less certain there'
 }
 
 check_proxy_rules() { # FILE: both at once is fine, each sees what the other does not

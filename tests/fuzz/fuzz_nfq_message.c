@@ -21,6 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *octets, size_t size)
             if (packet.octets != NULL &&
                 (packet.octets > end || packet.captured > (size_t)(end - packet.octets)))
                 abort();
+            if (packet.link != NULL && (packet.link > end || 6 > (size_t)(end - packet.link)))
+                abort();
             if (packet.wire_length < packet.captured || (packet.octets == NULL && packet.captured != 0))
                 abort();
             break;

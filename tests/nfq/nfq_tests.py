@@ -1,5 +1,6 @@
 """Claims about the packet hook, each proved between real sockets. `run.sh` makes the namespaces."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,9 @@ import threading
 import time
 
 import enforce_tests
+import hook_lab
 from hook_lab import PROGRAM, RESULTS, Server, Talker, Witness, body_of, claim, rules, saved
+import lab  # noqa: E402
 from lab import ADDRESS, CLIENT, FAMILY, FIREWALL, ROUTER, SERVER, connect, inside, listen, rule, run, text_of, until
 
 
@@ -185,6 +188,110 @@ def test_connect():
             claim(verdict.get("cause") == "connect-unanswered" and "server-network" in [verdict.get("fault"), *verdict.get("also", [])],
                   f"dropped SYN v{version}: nobody answered", verdict)
         claim(len(names) == 2, "dropped SYN: both were tried")
+
+
+class Bridge:
+    """Client and server on one network, the witness on a bridge between them that has no address of its own."""
+
+    NAMES = {name: f"{ROUTER[:-3]}-b{name}" for name in "cws"}
+    SERVER = {4: "10.85.0.2", 6: "fd85::2"}
+
+    def __enter__(self):
+        for name in self.NAMES.values():
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        for end, number in (("c", 1), ("s", 2)):
+            there, here = self.NAMES[end], self.NAMES["w"]
+            subprocess.run(["ip", "link", "add", "e0", "netns", there, "type", "veth", "peer", "name", "p" + end, "netns", here], check=True)
+            run(there, "sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+            for address in (f"10.85.0.{number}/24", f"fd85::{number}/64"):
+                run(there, "ip", "addr", "add", address, "dev", "e0", *(["nodad"] if ":" in address else []))
+            run(there, "ip", "link", "set", "e0", "up")
+        here = self.NAMES["w"]
+        run(here, "ip", "link", "add", "br0", "type", "bridge")
+        for device in ("pc", "ps"):
+            run(here, "ip", "link", "set", device, "master", "br0", "up")
+        run(here, "ip", "link", "set", "br0", "up")
+        for family in ("iptables", "ip6tables"):
+            run(here, "sysctl", "-qw", f"net.bridge.bridge-nf-call-{family}=1")
+        return self
+
+    def __exit__(self, *_):
+        for name in self.NAMES.values():
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@contextlib.contextmanager
+def moved_to(bridge):
+    """Servers, talkers, rules and witnesses of the lab work on the bridge meanwhile."""
+    def listen_there(version):
+        with inside(bridge.NAMES["s"]):
+            listener = socket.create_server((bridge.SERVER[version], 25), family=FAMILY[version])
+        listener.settimeout(30)
+        return listener
+
+    def connect_there(version, timeout=10):
+        with inside(bridge.NAMES["c"]):
+            client = lab.Client(FAMILY[version], socket.SOCK_STREAM)
+        client.settimeout(timeout)
+        client.bind((bridge.SERVER[version][:-1] + "1", 0))
+        client.connect((bridge.SERVER[version], 25))
+        return client
+
+    there = {"ROUTER": bridge.NAMES["w"], "listen": listen_there, "connect": connect_there}
+    here = {name: getattr(hook_lab, name) for name in there}
+    vars(hook_lab).update(there)
+    try:
+        yield
+    finally:
+        vars(hook_lab).update(here)
+
+
+def test_bridge():
+    if not os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables"):
+        RESULTS["skipped"] += 1
+        print("skipped: the bridge: this kernel has no br_netfilter", flush=True)
+        return
+    with Bridge() as bridge, moved_to(bridge):
+        rules("load")
+        for version in (4, 6):
+            with Witness() as witness:
+                server = Server(version)
+                talker = Talker(version)
+                talker.to_data()
+                talker.ask(b"hello\r\n.")
+                talker.quit()
+                verdict = witness.of(talker.socket)
+                claim(verdict.get("fault") == "none" and verdict.get("mails") == "1/1", f"bridge v{version}: mail is followed", verdict)
+                server.close()
+                server = Server(version, {"patience": 7})
+                talker = Talker(version)
+                talker.to_data()
+                talker.read()
+                talker.close()
+                verdict = witness.of(talker.socket)
+                claim(verdict.get("cause") == "data-start-stall" and verdict.get("probe") == "answered" and
+                      verdict.get("confidence") == "certain", f"bridge v{version}: a silent side answers a probe", verdict)
+                numbers = witness.statistics()
+                claim(numbers["probes"] == numbers["probes-answered"] == numbers["dropped"] == 1,
+                      f"bridge v{version}: and the answer goes no further", numbers)
+                server.close()
+            with Witness(timeouts="action = enforce\nbody = 2s\n") as witness:
+                server = Server(version)
+                talker = Talker(version)
+                talker.to_data()
+                answer = talker.read()
+                claim(answer.startswith(b"421 "), f"bridge v{version}: a session is closed by 421", answer)
+                ended = until(lambda: is_reset(server.sockets[0]), 5)
+                claim(ended, f"bridge v{version}: and the server gets a reset")
+                talker.close()
+                server.close()
+        rules("unload")
+
+
+def is_reset(peer):
+    with contextlib.suppress(OSError):
+        return struct.unpack("B", peer.getsockopt(socket.IPPROTO_TCP, 11, 1))[0] == 7  # TCP_INFO: TCP_CLOSE
+    return True
 
 
 def connect_in_vain(version, seconds):
