@@ -316,7 +316,13 @@ def test_both():
                     break
             threading.Thread(target=hook.stderr.read, daemon=True).start()
             seen = []
-            threading.Thread(target=lambda: seen.extend(json.loads(line).get("client") for line in hook.stdout), daemon=True).start()
+
+            def read_records():
+                for line in hook.stdout:
+                    seen.append(json.loads(line).get("client"))
+
+            reader = threading.Thread(target=read_records)
+            reader.start()
             taken_again(witness)
             proxied = both()
             witness.process.kill()
@@ -326,6 +332,7 @@ def test_both():
             claim(until(lambda: {a.name_text for a in passing} <= set(seen), 10), "the packet hook sees what passes a dead proxy by")
             claim(not {a.name_text for a in proxied} & set(seen), "... and not what the proxy took")
             hook.terminate()
+            reader.join(10)
         subprocess.run([*ours, RULES, "nfq", "unload"], check=True)
 
 
