@@ -222,7 +222,8 @@ static const struct rule rules[] = {
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "left-inside-tls", .ends = BY_CLIENT,
      .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL) | PHASE(HELO),
-     .all = FACT_TLS, .none = FACT_OWED_SERVER | FACT_UNDELIVERED | FACT_RESET_FOREIGN,
+     .all = FACT_TLS, .none = FACT_OWED_SERVER | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_REVEALED |
+     FACT_PROBE_UNANSWERED,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     {.name = "answered-inside-tls", .ends = BY_SERVER, .all = FACT_TLS_INFERRED | FACT_TLS_QUIT_LIKELY,
      .none = FACT_STALLED | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_TLS_QUIT_SIZED,
@@ -304,12 +305,13 @@ static const struct rule rules[] = {
     {.name = "server-reset-owing", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER,
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
     {.name = "client-closed-owing", .ends = END(CLIENT_FIN), .all = FACT_OWED_CLIENT,
-     .none = FACT_UNDELIVERED | FACT_OTHER_UNDELIVERED,
+     .none = FACT_UNDELIVERED | FACT_OTHER_UNDELIVERED | FACT_REVEALED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
     {.name = "client-reset-owing-fits", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT | FACT_RESET_FITS,
-     .none = FACT_UNDELIVERED,
+     .none = FACT_UNDELIVERED | FACT_REVEALED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
-    {.name = "client-reset-owing", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT, .none = FACT_UNDELIVERED,
+    {.name = "client-reset-owing", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT,
+     .none = FACT_UNDELIVERED | FACT_REVEALED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
 
     /* --- the other side ended it at once: nobody was waited for -------------------------------------------------- */
@@ -439,6 +441,9 @@ static const struct rule rules[] = {
     {.name = "split-dot", .phases = PHASE(END_OF_DATA), .all = FACT_OWED_SERVER | FACT_STALLED | FACT_SPLIT_DOT |
      FACT_BANNER_MASKED,
      .cause = CAUSE_SPLIT_DOT, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_LIKELY},
+    /* Inside TLS it said something late and closed: perhaps that was the answer, perhaps it had waited for the rest. */
+    {.name = "leave-inside-tls", .ends = END(REPLY), .all = FACT_TLS_INFERRED | FACT_OWED_SERVER | FACT_STALLED,
+     .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
     {.name = "end-of-data", .phases = PHASE(END_OF_DATA), .all = FACT_OWED_SERVER | FACT_STALLED,
      .cause = CAUSE_END_OF_DATA_STALL, .fault = BLAME_SERVER, .sureness = SURE_BY_PROBE},
     {.name = "tls-server", .phases = PHASE(TLS), .all = FACT_OWED_SERVER | FACT_STALLED,

@@ -322,7 +322,8 @@ static void session_after_server(struct session *session, const struct session_m
 }
 
 /* Inside TLS a server that speaks where the client was awaited most likely takes its leave, as with a 421 in clear: the
- * silence it ends is kept for the verdict. When the client goes on after all, it was something else. */
+ * silence it ends is kept for the verdict. So may one that answers late, when no record of the client was as short as a
+ * final dot or QUIT: perhaps it waited for the rest. When the client goes on after all, it was something else. */
 static bool speaks_out_of_turn(struct session *session, enum side side, const struct session_moment *before)
 {
     const struct tls_stream *tls = &session->dialogue.tls;
@@ -336,16 +337,25 @@ static bool speaks_out_of_turn(struct session *session, enum side side, const st
         return false;
     }
     if (session->flags & SESSION_OUT_OF_TURN) {
-        return true;
+        return session->moment.owed_by == SIDE_CLIENT;
     }
-    if (before->owed_by != SIDE_CLIENT || before->pushed_back ||
+    bool answers = before->owed_by == SIDE_SERVER && tls->client_last_length > SESSION_TLS_SHORT_OCTETS;
+    if ((before->owed_by != SIDE_CLIENT && !answers) || before->pushed_back ||
         (uint64_t)before->waited_ms * 1000 < FACTS_WAITED_FOR_US) {
         return false;
     }
     session->flags |= SESSION_OUT_OF_TURN;
     session->moment = *before;
-    session->debt_serial = session->dialogue.debt_serial;
-    return true;
+    session->debt_serial = answers ? session->debt_serial : session->dialogue.debt_serial;
+    return !answers;
+}
+
+/* Did the server's words and the end come in one breath? */
+static bool leave_was_taken(const struct session *session, enum session_end end, uint64_t now_us)
+{
+    bool at_once =
+        session->moment.owed_by == SIDE_CLIENT || now_us < session->progress_us + FACTS_WAITED_FOR_US;
+    return (session->flags & SESSION_OUT_OF_TURN) != 0 && end != SESSION_END_CLIENT_LOST && at_once;
 }
 
 static void before_octets(struct session *session, enum side side, enum side debtor, uint64_t now_us)
@@ -442,8 +452,10 @@ void session_on_end(struct session *session, enum session_end end, uint64_t now_
     session_charge(session, now_us);
     if (session->end == SESSION_END_NONE || end_gives_way(session, end, now_us)) {
         struct session_moment moment = session_picture(session, now_us);
-        if ((session->flags & SESSION_OUT_OF_TURN) && end != SESSION_END_CLIENT_LOST) {
+        if (leave_was_taken(session, end, now_us)) {
             moment = session->moment;
+        } else {
+            session->flags &= ~(uint32_t)SESSION_OUT_OF_TURN;
         }
         session_decide_end(session, end, &moment);
         session->flags |= SESSION_SAMPLED_CLIENT | SESSION_SAMPLED_SERVER;

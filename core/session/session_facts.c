@@ -5,10 +5,6 @@
 
 #include "core/policy/timeouts.h"
 
-/* Client records no bigger than this may be QUIT inside TLS: 6 octets of plain text, or the final dot with it, plus
- * at most 29 octets of overhead (RFC 8446 5.2: 17; RFC 5246 with GCM: 24; CBC with padding: more). */
-#define TLS_QUIT_RECORD_OCTETS 40
-
 /* A 221 is short: "221 2.0.0 server.test closing connection", 44 octets, and TLS 1.3's overhead. */
 #define TLS_FAREWELL_RECORD_OCTETS 61
 
@@ -140,7 +136,7 @@ static uint64_t tls_bits(const struct session *session)
         bits |= FACT_TLS_INFERRED;
         /* The final dot and QUIT often share a record with the end of the message: then a whole mail has passed,
          * EHLO, envelope and body, and everything was answered. */
-        bool quit_sized = tls->client_last_length > 0 && tls->client_last_length <= TLS_QUIT_RECORD_OCTETS;
+        bool quit_sized = tls->client_last_length > 0 && tls->client_last_length <= SESSION_TLS_SHORT_OCTETS;
         bool mail_passed = tls->commands >= 2 && (tls->bulk_octets > 0 || tls->replies >= 3);
         bool answered = tls->replies > 0 && tls->owed_by != SIDE_SERVER && !tls->body_inferred;
         /* Not every client waits for the 221: a record of QUIT's size behind a mail, and gone at once. */
@@ -342,6 +338,13 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     if (legs != NULL && facts->suspect != SIDE_NONE) {
         const struct leg_evidence *other = &legs[side_index(side_other(facts->suspect))];
         const struct leg_evidence *own = &legs[side_index(facts->suspect)];
+        /* It took its leave, and whom it had waited for is not sure: the leg that is known to have failed. */
+        bool client_failed = other->probe == PROBE_UNANSWERED || other->probe == PROBE_REVEALED;
+        if (farewell && facts->suspect == SIDE_SERVER && client_failed) {
+            facts->suspect = SIDE_CLIENT;
+            own = other;
+            other = &legs[side_index(SIDE_SERVER)];
+        }
         /* What the suspect said never arrived at the other side: the turn belongs to that leg. */
         if (leg_undelivered(other, at_us) && !leg_undelivered(own, at_us)) {
             facts->suspect = side_other(facts->suspect);

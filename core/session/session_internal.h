@@ -35,6 +35,10 @@ enum session_flag {
 };
 #define SESSION_SILENCE_FLAGS (SESSION_PROBED | SESSION_NOTICED | SESSION_LIMITED)
 
+/* Client records no bigger than this may be QUIT inside TLS: 6 octets of plain text, or the final dot with it, plus
+ * at most 29 octets of overhead (RFC 8446 5.2: 17; RFC 5246 with GCM: 24; CBC with padding: more). */
+#define SESSION_TLS_SHORT_OCTETS 40
+
 /* A leg's octets count as undelivered only when they were repeated and stayed unacknowledged this long: one lost
  * segment is repaired within a retransmission timeout (RFC 6298: 1 s at first). */
 #define UNDELIVERED_US 1000000

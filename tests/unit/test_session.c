@@ -1832,6 +1832,70 @@ static void test_server_takes_leave_inside_tls(void **state) /* S26, S24, S49, S
     assert_int_equal(finish()->fault, FAULT_NONE);
 }
 
+static void envelope_inside_tls(void)
+{
+    tls_hello();
+    inside(SIDE_CLIENT, 30);
+    inside(SIDE_SERVER, 14);
+    inside(SIDE_CLIENT, 32);
+    inside(SIDE_SERVER, 14);
+    inside(SIDE_CLIENT, 6);
+    inside(SIDE_SERVER, 37);
+}
+
+static void test_late_answer_inside_tls(void **state) /* S49, S50, S43 through TLS, and the control */
+{
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        story_begin();
+        envelope_inside_tls();
+        inside(SIDE_CLIENT, 1500); /* a whole small message, or the beginning of one */
+        if (i == 4) {
+            inside(SIDE_CLIENT, 11); /* the dot and QUIT */
+        }
+        wait_ms(6500);
+        inside(SIDE_SERVER, 47);
+        if (i == 3) { /* it was the answer: the client goes on */
+            inside(SIDE_CLIENT, 6);
+            inside(SIDE_SERVER, 15);
+        }
+        inside(SIDE_SERVER, 2);
+        if (i == 1) {
+            leg(SIDE_CLIENT, (struct leg_evidence){.probe = PROBE_UNANSWERED});
+        } else if (i == 2) {
+            leg(SIDE_SERVER, stuck(LEG_ONLY_BIG_LOST | LEG_HEARD, 6000));
+        } else {
+            leg(SIDE_SERVER, (struct leg_evidence){.connect = CONNECT_ESTABLISHED});
+        }
+        ends(SESSION_END_SERVER_FIN);
+        static const enum fault faults[] = {FAULT_UNKNOWN, FAULT_CLIENT_NETWORK, FAULT_SERVER_NETWORK,
+                                            FAULT_NONE, FAULT_NONE};
+        assert_string_equal(fault_name(finish()->fault), fault_name(faults[i]));
+    }
+}
+
+static void test_leaving_after_loss(void **state) /* S24: the client gives up first */
+{
+    (void)state;
+    for (unsigned tls = 0; tls < 2; tls++) {
+        for (unsigned reset = 0; reset < 2; reset++) {
+            story_begin();
+            if (tls) {
+                tls_hello();
+                inside(SIDE_CLIENT, 30);
+                inside(SIDE_SERVER, 14);
+            } else {
+                envelope();
+            }
+            wait_ms(8000);
+            leg(SIDE_CLIENT,
+                (struct leg_evidence){.probe = PROBE_REVEALED, .revealed_octets = 32, .flags = LEG_TAPPED});
+            ends(reset ? SESSION_END_CLIENT_RESET : SESSION_END_CLIENT_FIN);
+            expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_OCTETS_LOST, CONFIDENCE_CERTAIN);
+        }
+    }
+}
+
 static void test_health_probe_of_implicit_tls(void **state) /* S10 on port 465 */
 {
     (void)state;
@@ -1936,6 +2000,8 @@ int main(void)
         cmocka_unit_test(test_reset_of_a_host_whose_connection_is_gone),
         cmocka_unit_test(test_idle_inside_tls),
         cmocka_unit_test(test_server_takes_leave_inside_tls),
+        cmocka_unit_test(test_late_answer_inside_tls),
+        cmocka_unit_test(test_leaving_after_loss),
         cmocka_unit_test(test_health_probe_of_implicit_tls),
         cmocka_unit_test(test_masked_keywords),
         cmocka_unit_test(test_size),
