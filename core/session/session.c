@@ -564,6 +564,22 @@ static uint64_t earlier(uint64_t deadline_us, uint64_t since_us, uint64_t after_
     return since_us + after_us;
 }
 
+/* The silence after which the next probe is due. */
+static uint64_t session_next_probe_us(const struct session *session)
+{
+    return session->probe_after_us << ((session->flags & SESSION_PROBES_MASK) >> SESSION_PROBES_BIT);
+}
+
+static void session_count_probe(struct session *session)
+{
+    uint32_t count = (session->flags & SESSION_PROBES_MASK) >> SESSION_PROBES_BIT;
+    if (count == SESSION_PROBES_MAX) {
+        session->flags |= SESSION_PROBED; /* that was the last */
+        return;
+    }
+    session->flags = (session->flags & ~SESSION_PROBES_MASK) | (count + 1) << SESSION_PROBES_BIT;
+}
+
 uint64_t session_deadline_us(const struct session *session)
 {
     uint64_t deadline_us = SESSION_NEVER_US;
@@ -585,7 +601,7 @@ uint64_t session_deadline_us(const struct session *session)
     deadline_us = earlier(deadline_us, session->progress_us, session_silence_limit_us(session),
                           (flags & SESSION_LIMITED) != 0);
     if (!session_is_idle(session)) {
-        deadline_us = earlier(deadline_us, session->progress_us, session->probe_after_us,
+        deadline_us = earlier(deadline_us, session->progress_us, session_next_probe_us(session),
                               (flags & SESSION_PROBED) != 0);
         deadline_us = earlier(deadline_us, session->progress_us, timeouts->stall_notice_us,
                               (flags & SESSION_NOTICED) != 0);
@@ -621,6 +637,16 @@ static void session_time_passed(struct session *session, uint64_t now_us)
     }
 }
 
+/* What a probe has proved of this silence stays proved; only an answer grows old. */
+static bool probe_can_tell_more(const struct session *session, enum side side)
+{
+    if (session->legs == NULL) {
+        return true;
+    }
+    enum probe_result known = session->legs[side_index(side)].probe;
+    return known == PROBE_NONE || known == PROBE_ANSWERED;
+}
+
 void session_on_deadline(struct session *session, uint64_t now_us)
 {
     const struct policy_timeouts *timeouts = session->timeouts;
@@ -643,9 +669,9 @@ void session_on_deadline(struct session *session, uint64_t now_us)
     uint32_t probe = debtor == SIDE_CLIENT ? SESSION_WANT_PROBE_CLIENT : SESSION_WANT_PROBE_SERVER;
     if (!session_is_idle(session)) {
         if (!(session->flags & SESSION_PROBED) &&
-            passed(session->progress_us, session->probe_after_us, now_us)) {
-            session->flags |= SESSION_PROBED;
-            session->wants = (uint8_t)(session->wants | probe);
+            passed(session->progress_us, session_next_probe_us(session), now_us)) {
+            session_count_probe(session);
+            session->wants = (uint8_t)(session->wants | (probe_can_tell_more(session, debtor) ? probe : 0u));
         }
         if (!(session->flags & SESSION_NOTICED) &&
             passed(session->progress_us, timeouts->stall_notice_us, now_us)) {

@@ -33,7 +33,13 @@ enum session_flag {
     SESSION_OUT_OF_TURN =
         1u << 24, /* inside TLS: the server spoke where the client was awaited; `moment` is of then */
 };
-#define SESSION_SILENCE_FLAGS (SESSION_PROBED | SESSION_NOTICED | SESSION_LIMITED)
+/* Probes of the current silence so far, in the flags: an answer vouches for the time before it, so a long silence is
+ * probed again after twice, four times ... as long. Seldom enough to keep no box's memory of the connection fresh. */
+#define SESSION_PROBES_BIT  28
+#define SESSION_PROBES_MAX  7u
+#define SESSION_PROBES_MASK (SESSION_PROBES_MAX << SESSION_PROBES_BIT)
+
+#define SESSION_SILENCE_FLAGS (SESSION_PROBED | SESSION_NOTICED | SESSION_LIMITED | SESSION_PROBES_MASK)
 
 /* Client records no bigger than this may be QUIT inside TLS: 6 octets of plain text, or the final dot with it, plus
  * at most 29 octets of overhead (RFC 8446 5.2: 17; RFC 5246 with GCM: 24; CBC with padding: more). */

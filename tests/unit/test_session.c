@@ -1896,6 +1896,34 @@ static void test_leaving_after_loss(void **state) /* S24: the client gives up fi
     }
 }
 
+static void test_a_long_silence_is_probed_again(void **state)
+{
+    (void)state;
+    for (unsigned revealed = 0; revealed < 2; revealed++) {
+        story_begin();
+        envelope();
+        for (unsigned second = 1; second <= 45; second++) {
+            bool wanted = (wait_ms(1000) & SESSION_WANT_PROBE_CLIENT) != 0;
+            bool due = second == 5 || second == 10 || second == 20 || second == 40;
+            assert_int_equal(wanted, due && !(revealed && second > 10));
+            if (wanted) {
+                bool now = revealed && second == 10;
+                leg(SIDE_CLIENT, (struct leg_evidence){.probe = now ? PROBE_REVEALED : PROBE_ANSWERED,
+                                                       .revealed_octets = now ? 20 : 0,
+                                                       .flags = LEG_TAPPED});
+            }
+        }
+        server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+        leg(SIDE_CLIENT, session.legs[0]);
+        ends(SESSION_END_SERVER_FIN);
+        if (revealed) {
+            expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_OCTETS_LOST, CONFIDENCE_CERTAIN);
+        } else {
+            expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, CONFIDENCE_CERTAIN);
+        }
+    }
+}
+
 static void test_health_probe_of_implicit_tls(void **state) /* S10 on port 465 */
 {
     (void)state;
@@ -2002,6 +2030,7 @@ int main(void)
         cmocka_unit_test(test_server_takes_leave_inside_tls),
         cmocka_unit_test(test_late_answer_inside_tls),
         cmocka_unit_test(test_leaving_after_loss),
+        cmocka_unit_test(test_a_long_silence_is_probed_again),
         cmocka_unit_test(test_health_probe_of_implicit_tls),
         cmocka_unit_test(test_masked_keywords),
         cmocka_unit_test(test_size),
