@@ -5,6 +5,9 @@
 
 #include "core/policy/timeouts.h"
 
+/* MAIL or RCPT with an ordinary address; the headers of the least message take more. */
+#define TLS_COMMAND_RECORD_OCTETS 157
+
 /* A 221 is short: "221 2.0.0 server.test closing connection", 44 octets, and TLS 1.3's overhead. */
 #define TLS_FAREWELL_RECORD_OCTETS 61
 
@@ -144,10 +147,13 @@ static uint64_t tls_bits(const struct session *session)
                                tls->phase == PHASE_OPAQUE && quit_sized &&
                                (tls->commands >= 4 || tls->bulk_octets > 0);
         bits |= unanswered_quit && !by_server ? FACT_TLS_QUIT_LIKELY : 0;
-        /* DATA has the size of QUIT. Without a body before it, in an envelope, only the length of the answer hints
-         * whether that was a farewell or a refusal. */
-        bool perhaps_data = by_server && quit_sized && tls->commands >= 4 && tls->bulk_octets == 0;
-        bool doubtful = perhaps_data && tls->server_last_reply_length > TLS_FAREWELL_RECORD_OCTETS;
+        /* DATA has the size of QUIT, and RCPT that of no message. Without a body before it, an answer behind which the
+         * server closes is a refusal, unless it answers QUIT: then it is short. */
+        bool in_envelope =
+            by_server && tls->bulk_octets == 0 && tls->client_last_length <= TLS_COMMAND_RECORD_OCTETS;
+        bool perhaps_data = in_envelope && quit_sized && tls->commands >= 4;
+        bool doubtful = (in_envelope && !quit_sized && tls->commands >= 2) ||
+                        (perhaps_data && tls->server_last_reply_length > TLS_FAREWELL_RECORD_OCTETS);
         bits |= quit_sized && !perhaps_data ? FACT_TLS_QUIT_SIZED : 0;
         bits |=
             answered && !doubtful && ((quit_sized && tls->commands > 1) || mail_passed || tls->commands > 2)
@@ -289,7 +295,8 @@ static bool body_flows(const struct session *session, const struct facts *facts,
                    (facts->phase == PHASE_END_OF_DATA && under_way);
     bool moved = facts->waited_us < FACTS_WAITED_FOR_US ||
                  (under_way && at_us < server_leg->unacked_since_us + FACTS_WAITED_FOR_US);
-    return in_body && moved && us >= FACTS_SLOW_US && octets / (us / 1000000) < FACTS_SLOW_OCTETS;
+    return in_body && moved && !leg_undelivered(server_leg, at_us) && us >= FACTS_SLOW_US &&
+           octets / (us / 1000000) < FACTS_SLOW_OCTETS;
 }
 
 /* The server said something where the client was awaited, and one of them closed: a 421, as good as surely. */
@@ -329,6 +336,10 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bool acceptance_lost = session_acceptance_undelivered(session, at_us);
     if (acceptance_lost && facts->suspect == SIDE_NONE) {
         facts->suspect = SIDE_CLIENT;
+    }
+    if (facts->suspect == SIDE_NONE && dialogue->tls.established &&
+        leg_undelivered(facts->server_leg, at_us)) {
+        facts->suspect = SIDE_SERVER; /* what it answered cannot have been all of it */
     }
     uint64_t bits = dialogue_bits(dialogue) | tls_bits(session) | reset_bits(session);
     bits |= body_flows(session, facts, at_us) ? FACT_FLOWING : 0;

@@ -1389,15 +1389,19 @@ static void test_leaving_inside_tls(void **state) /* S81, S82 and S83 through TL
         ends(i % 2 == 0 ? SESSION_END_CLIENT_FIN : SESSION_END_CLIENT_RESET);
         expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_LIKELY);
     }
-    story_begin(); /* a farewell to RCPT, or a small mail and its 250: nobody can tell */
-    tls_hello();
-    inside(SIDE_CLIENT, 30);
-    inside(SIDE_SERVER, 14);
-    inside(SIDE_CLIENT, 32);
-    inside(SIDE_SERVER, 40);
-    inside(SIDE_SERVER, 2);
-    ends(SESSION_END_SERVER_FIN);
-    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
+    for (unsigned i = 0; i < 2;
+         i++) { /* a farewell to RCPT; or a small mail with QUIT behind it, and its 250 */
+        story_begin();
+        tls_hello();
+        inside(SIDE_CLIENT, 30);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, i == 0 ? 32 : 300);
+        inside(SIDE_SERVER, 40);
+        inside(SIDE_SERVER, 2);
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(i == 0 ? FAULT_SERVER : FAULT_NONE, i == 0 ? CAUSE_SILENT_CLOSE : CAUSE_CLEAN,
+                       CONFIDENCE_POSSIBLE);
+    }
 }
 
 static void test_ledger_learns_of_the_network_at_the_end(void **state)
@@ -1874,6 +1878,31 @@ static void test_late_answer_inside_tls(void **state) /* S49, S50, S43 through T
     }
 }
 
+/* The octets are in our buffers, the final dot with them; the server's leg has not carried them, and the server closes. */
+static void test_undelivered_body_and_the_server_closes(void **state) /* S43 in clear and through TLS */
+{
+    (void)state;
+    for (unsigned tls = 0; tls < 2; tls++) {
+        for (unsigned reset = 0; reset < 2; reset++) {
+            story_begin();
+            if (tls) {
+                envelope_inside_tls();
+                inside(SIDE_CLIENT, 1500);
+                inside(SIDE_CLIENT, 11);
+                wait_ms(9000);
+                inside(SIDE_SERVER, 47);
+            } else {
+                data();
+                client("x\r\n.\r\n");
+                wait_ms(9000);
+            }
+            leg(SIDE_SERVER, stuck(LEG_ONLY_BIG_LOST | LEG_HEARD, 9000));
+            ends(reset ? SESSION_END_SERVER_RESET : SESSION_END_SERVER_FIN);
+            expect_verdict(FAULT_SERVER_NETWORK, CAUSE_PATH_MTU_BLACK_HOLE, CONFIDENCE_CERTAIN);
+        }
+    }
+}
+
 static void test_leaving_after_loss(void **state) /* S24: the client gives up first */
 {
     (void)state;
@@ -2030,6 +2059,7 @@ int main(void)
         cmocka_unit_test(test_server_takes_leave_inside_tls),
         cmocka_unit_test(test_late_answer_inside_tls),
         cmocka_unit_test(test_leaving_after_loss),
+        cmocka_unit_test(test_undelivered_body_and_the_server_closes),
         cmocka_unit_test(test_a_long_silence_is_probed_again),
         cmocka_unit_test(test_health_probe_of_implicit_tls),
         cmocka_unit_test(test_masked_keywords),
