@@ -40,7 +40,8 @@ struct witness {
     struct gate gate;
     uint64_t sign_due_us; /* the next sign of life; NEVER_US = no gate, or draining */
     enum proxy_health health;
-    bool gate_seen; /* the rules have a gate */
+    bool gate_seen;     /* the rules have a gate */
+    bool reload_failed; /* the last one */
     int signal_fd;
     uint64_t started_us;
     uint64_t peaks_since_us;
@@ -156,6 +157,17 @@ static void give_sign(struct witness *witness, uint64_t now_us)
 
 /* ---- running ---- */
 
+static void tell_status(struct witness *witness)
+{
+    struct proxy_stats stats;
+
+    proxy_stats(witness->proxy, &stats);
+    notify_status("%s: %u sessions open, %u at most, %llu since the start%s",
+                  witness->drain_until_us == NEVER_US ? "running" : "finishing", stats.sessions,
+                  stats.sessions_peak, (unsigned long long)stats.accepted,
+                  witness->reload_failed ? "; the last reload failed, see the log" : "");
+}
+
 static void reload(struct witness *witness)
 {
     struct settings *loaded;
@@ -166,7 +178,9 @@ static void reload(struct witness *witness)
         witness->settings = loaded;
         proxy_reload(witness->proxy, loaded);
     }
-    notify_ready(loaded != NULL ? "running" : "running; the last reload failed, see the log");
+    witness->reload_failed = loaded == NULL;
+    notify_ready("running");
+    tell_status(witness);
 }
 
 /* The first time begins to drain, the second ends it. */
@@ -218,6 +232,7 @@ static void run_timers(struct witness *witness, uint64_t now_us)
         if (witness->health != PROXY_HANGS) {
             notify_watchdog();
         }
+        tell_status(witness);
         witness->watchdog_due_us = now_us + witness->watchdog_interval_us;
     }
 }

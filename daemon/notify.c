@@ -1,5 +1,6 @@
 #include "daemon/notify.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
@@ -13,8 +14,14 @@ void notify_ready(const char *status)
     (void)sd_notifyf(0, "READY=1\nSTATUS=%s", status);
 }
 
-void notify_status(const char *status)
+void notify_status(const char *format, ...)
 {
+    char status[NOTIFY_STATUS_OCTETS];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(status, sizeof(status), format, arguments);
+    va_end(arguments);
     (void)sd_notifyf(0, "STATUS=%s", status);
 }
 

@@ -10,10 +10,11 @@
 #include "conf/settings.h"
 #include "core/base/attributes.h"
 
+#define NOTIFY_STATUS_OCTETS 160
 #define NOTIFY_MAX_LISTENERS 16 /* IPv4 and IPv6 for a handful of sockets */
 
 void notify_ready(const char *status);
-void notify_status(const char *status);
+void notify_status(const char *format, ...) PRINTF_LIKE(1, 2); /* one line, cut at NOTIFY_STATUS_OCTETS */
 void notify_reloading(void); /* with MONOTONIC_USEC, as Type=notify-reload wants */
 /* `up_to_us`: so long the manager shall wait before it loses patience, whatever its unit says (EXTEND_TIMEOUT_USEC). */
 void notify_stopping(const char *status, uint64_t up_to_us);
