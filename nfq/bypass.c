@@ -27,6 +27,14 @@ static bool is_recovering(struct tracker_session *tracked, const struct tracker_
     return own->rests;
 }
 
+/* Losses are to be counted and told by leg, which needs every segment. */
+static bool is_lossy(const struct flow_side *client, const struct dialogue *dialogue)
+{
+    const uint64_t repeated_count = (uint64_t)client->repeated_after + client->repeated_before;
+
+    return repeated_count * BYPASS_LOSS_OCTETS > dialogue->octets[side_index(SIDE_CLIENT)];
+}
+
 /* May the client's next segments pass unseen? */
 static bool is_wanted(struct tracker_session *tracked, const struct tracker_latest *latest, uint64_t now_us)
 {
@@ -39,6 +47,7 @@ static bool is_wanted(struct tracker_session *tracked, const struct tracker_late
     uint32_t keep;
 
     if (!dialogue_may_pass(dialogue, SIDE_CLIENT, &bulk, &keep) || bulk <= window ||
+        is_lossy(&flow->sides[side_index(SIDE_CLIENT)], dialogue) ||
         dialogue->kept.role != DIALOGUE_REPLY_NONE || seen < BYPASS_BEGIN_OCTETS ||
         flow->state != FLOW_ESTABLISHED || tracked->session.end != SESSION_END_NONE ||
         tracked->pending_us != 0 || (flow->sides[side_index(SIDE_SERVER)].flags & FLOW_SIDE_WINDOW_ZERO) != 0)

@@ -374,6 +374,28 @@ static void test_a_hole_at_the_server_puts_it_off(void **state)
     assert_true(passed_by > before);
 }
 
+static void test_a_lossy_path_is_looked_at(void **state)
+{
+    (void)state;
+    static uint8_t octets[SEGMENT];
+    memset(octets, 'x', sizeof octets);
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    for (unsigned i = 0; i < 100; i++) {
+        send_octets(SIDE_CLIENT, 0, octets, sizeof octets);
+        if (i % 10 == 5) { /* lost behind us */
+            struct segment again = make(SIDE_CLIENT, PACKET_ACK, at[0] - SEGMENT, octets, sizeof octets);
+            now_us += 10 * MS;
+            again.ip_id = (uint16_t)(i + 1);
+            cross(SIDE_CLIENT, &again, NULL);
+        }
+        server_acknowledges();
+    }
+    assert_int_equal(passed_by, 0);
+    assert_int_equal(the_flow()->sides[0].repeated_after, 10);
+}
+
 static void test_a_chunk_ends_where_it_said(void **state)
 {
     (void)state;
@@ -438,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_not_acknowledged_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_dead_server_side_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_word_in_the_body_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bits_of_an_earlier_run_are_put_off, setup, teardown),
