@@ -160,11 +160,10 @@ static const struct cause_text texts[] = {
         {
             .fault = FAULT_CLIENT,
             .summary = "the client sent the mail so slowly that a limit ended the session",
-            .seen =
-                "The body came in small pieces with pauses. The round trip was short, nothing was lost, and "
-                "the server's window was open: nothing held the client back.",
-            .proves = "That the pace was the client application's own choice. A slow line would show as a "
-                      "grown round trip or losses.",
+            .seen = "The body came in small pieces. The round trip was short, nothing was lost, and "
+                    "the server's window was open: nothing held the client back (`bottleneck=client`).",
+            .proves = "That the pace was the client application's own choice, likely. A slow line would show "
+                      "as a grown round trip or losses. Where the legs told nothing, `also` names them.",
             .client_step = "Look for rate shaping, an overloaded filter or an application that flushes after "
                            "every line.",
             .server_step =
@@ -335,7 +334,8 @@ static const struct cause_text texts[] = {
                     "application took nothing out of the buffer.",
             .proves =
                 "That the host is alive, the network carries packets, and the application does not read. "
-                "This is certain. It looks like a slow line or a slow client from far away.",
+                "This is certain for a window that stayed closed, likely for one that was closed half of the "
+                "time while the mail crept. It looks like a slow line or a slow client from far away.",
             .server_step =
                 "On the server `ss -tnp 'sport = :25'` shows a full Recv-Q and the process: see what "
                 "it waits for (`strace -p PID`), typically a full disk, a hung content filter or a "
@@ -415,7 +415,9 @@ static const struct cause_text texts[] = {
             .proves =
                 "That the end came from the server's side. Whether it was a fault or a deliberate refusal "
                 "cannot be seen, so policy is in `also`. TCP wrappers, a crash at start and an encrypted "
-                "421 all look like this. It is not a network fault.",
+                "421 all look like this. It is not a network fault. Inside TLS this is never more than "
+                "possible: "
+                "a client's QUIT and its 221 are told from a refusal by their sizes alone.",
             .client_step =
                 "Send the server's administrator the time and both addresses. Inside TLS your own log "
                 "has the reply that we cannot read.",
@@ -540,10 +542,18 @@ static const struct cause_text texts[] = {
             .summary = "packets are lost on one leg, often enough to end the session",
             .seen =
                 "On the client's leg: gaps that were filled later. On the server's leg: our octets had to be "
-                "sent again. `retrans-client` and `retrans-server` count.",
+                "sent again (`bottleneck=client-leg-loss` or `server-leg-loss`); the sentence has the "
+                "counts. The "
+                "mail came all the time, at less than 32 kB/s, until somebody's patience ended.",
             .proves =
                 "On which leg the loss is. Gaps come from loss before us, repeats from loss behind us. A "
-                "little disorder is normal and blamed on nobody. Neither mail server is at fault.",
+                "little disorder is normal and blamed on nobody: the counts begin at 3 % (in the proxy 5 % "
+                "on the "
+                "client's leg, for the kernel does not tell loss from disorder). That the loss, and nothing "
+                "else, "
+                "made it slow is likely. When the client itself left, it is in `also`. Loss that ended "
+                "nothing is "
+                "only a remark in `notes`.",
             .network_step = "`mtr -T -P 25 HOST`; error counters with `ip -s link` and `ethtool -S IFACE`; a "
                             "duplex mismatch (`ethtool IFACE`); a full uplink.",
             .manual = "RFC 5681 (congestion control); RFC 6298",
@@ -555,9 +565,13 @@ static const struct cause_text texts[] = {
             .seen =
                 "Data was always in flight, the round trip grew far above its minimum, little was lost, and "
                 "the receiver's window was open.",
-            .proves =
-                "That a queue in front of a narrow link filled up. It is a fault only because a time limit "
-                "ended the session. The server read as fast as octets came.",
+            .proves = "That a queue in front of a narrow link filled up, likely. It is a fault only because "
+                      "a time limit "
+                      "ended the session; else the line has `bottleneck` and no fault. The server read as "
+                      "fast as octets "
+                      "came. On the client's leg full segments that come slowly, with nothing waiting behind "
+                      "us, show it; "
+                      "a client that paces itself looks the same and is in `also`.",
             .client_step = "Send fewer mails at once over that line.",
             .server_step = "A limit on the whole session hits slow lines: consider a longer one "
                            "(Exchange `ConnectionTimeout`, 10 minutes by default).",
@@ -576,8 +590,9 @@ static const struct cause_text texts[] = {
             .proves =
                 "That another box sent it: certain with a clear difference of TTL on a steady path, "
                 "possible without one. The side whose name it bears is innocent. On the client's leg "
-                "the forged packet may pass unseen; then only its effect is known and client-network is "
-                "named.",
+                "the forged packet may pass unseen; then only its effect is known: the client's host answers "
+                "what is sent to it with a reset, as for a connection that it does not have. Then "
+                "client-network is named, likely, with the box and the client in `also`.",
             .network_step =
                 "Capture on both sides of each firewall or IPS of that leg: `tcpdump -nvi IFACE "
                 "'tcp port 25 and tcp[tcpflags] & tcp-rst != 0'`; the box where the reset appears "
@@ -665,7 +680,8 @@ static const struct cause_text texts[] = {
             .fault = FAULT_MIDDLEBOX,
             .summary = "a box broke TCP window scaling, so large mails crawl or hang",
             .seen = "Window scaling was offered and is missing from the answer while the window is tiny; or "
-                    "losses start exactly where the unscaled window ends.",
+                    "losses start exactly where the unscaled window ends, three times and never elsewhere. "
+                    "In a session that worked it is only the remark `tcp-rewritten-server-leg`.",
             .proves =
                 "That a box changes TCP options or checks windows without knowing the scale. Likely, "
                 "because a host with such a small buffer is possible. The sender stands before an almost "
@@ -683,10 +699,12 @@ static const struct cause_text texts[] = {
             .fault = FAULT_MIDDLEBOX,
             .summary = "a box changes sequence numbers but not the selective acknowledgements",
             .seen = "SACK blocks that lie outside of what was sent, always by the same distance.",
-            .proves =
-                "That a firewall randomises sequence numbers and forgets the SACK option. Certain when "
-                "the distance is constant. Every loss then becomes a long stall, which looks like a bad "
-                "line.",
+            .proves = "That a firewall randomises sequence numbers and forgets the SACK option. Likely: the "
+                      "distance was the same three times. Every loss then becomes a long stall, which looks "
+                      "like a bad "
+                      "line. Only packets show it: the proxy ends TCP itself and says loss. In a session "
+                      "that worked it "
+                      "is only the remark `tcp-rewritten-server-leg`.",
             .client_step = "As a relief: `sysctl net.ipv4.tcp_sack=0` on the sender.",
             .network_step = "Cisco ASA: `set connection random-sequence-number disable` for this traffic.",
             .manual = "RFC 2018; Cisco ASA configuration guide, TCP sequence randomization",
@@ -816,7 +834,9 @@ static const struct cause_text texts[] = {
         {
             .fault = FAULT_POLICY,
             .summary = "the server answers later and later, on purpose",
-            .seen = "Replies are complete, but each takes longer, after errors of the client.",
+            .seen = "Three replies in a row came late, none much sooner than the one before it, after errors "
+                    "of the "
+                    "client; then the client left. A client that waits has only the remark `late-replies`.",
             .proves = "That the server slows the client down deliberately: likely where errors came before. "
                       "Without errors the server is merely slow, and fault=server. The network's round trip "
                       "did not grow.",
@@ -942,9 +962,9 @@ static const struct cause_text texts[] = {
         {
             .fault = FAULT_UNKNOWN,
             .summary = "the record of this session is incomplete, so we do not judge it",
-            .seen =
-                "The observation began in the middle, was cut, or packets are missing from it although the "
-                "other side acknowledged them.",
+            .seen = "The observation began in the middle, was cut, or packets are missing from it although "
+                    "the "
+                    "other side acknowledged them.",
             .proves =
                 "Only that the capture is an imperfect witness. Acknowledged octets that we did not see "
                 "were not lost in the network.",
@@ -957,9 +977,9 @@ static const struct cause_text texts[] = {
         {
             .fault = FAULT_UNKNOWN,
             .summary = "something failed, and the evidence does not say whose fault it is",
-            .seen =
-                "The session ended badly. Only one direction was visible, or the signs contradict or do not "
-                "suffice.",
+            .seen = "The session ended badly. Only one direction was visible, or the signs contradict or do "
+                    "not "
+                    "suffice.",
             .proves = "Nothing, and that is meant honestly: a confident wrong answer would cost more. The "
                       "counters in the line are still true.",
             .client_step = "Compare the line with your log of that second.",
