@@ -75,7 +75,8 @@ static void log_statistics(struct watcher *watcher)
         "uptime-s=%llu packets=%llu octets=%llu verdict-batches=%llu dropped=%llu flows=%u half-open=%u "
         "sessions=%llu records=%llu evicted=%llu malformed=%llu other=%llu fragments=%llu "
         "damaged-messages=%llu "
-        "empty=%llu refused-verdicts=%llu overruns=%llu queue-dropped=%llu socket-dropped=%llu waiting=%u "
+        "empty=%llu refused-verdicts=%llu overruns=%llu missed=%llu full=%llu queue-dropped=%llu "
+        "socket-dropped=%llu waiting=%u "
         "unjudged=%llu probes=%llu probes-answered=%llu bypasses=%llu bypassed-octets=%llu refused=%llu "
         "held=%llu held-full=%llu closed=%llu sources=%u sources-max=%u log-lines=%llu "
         "log-left-out=%llu",
@@ -86,9 +87,9 @@ static void log_statistics(struct watcher *watcher)
         (unsigned long long)hook.malformed_packets, (unsigned long long)hook.other_packets,
         (unsigned long long)hook.fragments, (unsigned long long)hook.damaged_messages,
         (unsigned long long)hook.empty_packets, (unsigned long long)hook.refused_verdicts,
-        (unsigned long long)hook.overruns, (unsigned long long)hook.kernel_queue_dropped,
-        (unsigned long long)hook.kernel_socket_dropped, hook.kernel_waiting,
-        (unsigned long long)hook.unjudged, (unsigned long long)hook.probes_sent,
+        (unsigned long long)hook.overruns, (unsigned long long)hook.missed, (unsigned long long)hook.full,
+        (unsigned long long)hook.kernel_queue_dropped, (unsigned long long)hook.kernel_socket_dropped,
+        hook.kernel_waiting, (unsigned long long)hook.unjudged, (unsigned long long)hook.probes_sent,
         (unsigned long long)hook.probes_answered, (unsigned long long)hook.bypasses,
         (unsigned long long)hook.bypassed_octets, (unsigned long long)hook.refused,
         (unsigned long long)hook.held, (unsigned long long)hook.held_full, (unsigned long long)hook.closed,

@@ -26,6 +26,7 @@ struct hook {
     int kernel_fd;
     uint64_t queue_dropped, socket_dropped;
     uint64_t untold_count, told_us;
+    uint64_t unseen_told, unseen_us;
 };
 
 static uint32_t flows_each(const struct settings_nfq *settings)
@@ -88,6 +89,7 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
                                           .limiter = options->limiter,
                                           .log = options->log,
                                           .injector = &hook->injector,
+                                          .kernel_fd = hook->kernel_fd,
                                           .can_probe = can_send && settings->probe,
                                           .can_enforce = can_send,
                                           .queue = (uint16_t)(settings->first_queue + i),
@@ -180,6 +182,26 @@ static void tell_losses(struct hook *hook, uint64_t now_us)
     hook->told_us = now_us;
 }
 
+/* What passed unseen by fail-open: how much of it the kernel does not say. */
+static void tell_unseen(struct hook *hook, uint64_t now_us)
+{
+    uint64_t signs = 0;
+
+    for (uint32_t i = 0; i < hook->count; i++) {
+        struct observer_stats one;
+
+        observer_stats(hook->observers[i], &one);
+        signs += one.full + one.queue.missed + one.queue.overruns;
+    }
+    if (!hook->settings->fail_open || signs == hook->unseen_told ||
+        (hook->unseen_us != 0 && now_us - hook->unseen_us < LOSS_LINE_INTERVAL_US))
+        return;
+    log_message(hook->log, LOG_WARNING, "nfq",
+                "packets passed unseen because our queue was full; sessions of that time are not judged");
+    hook->unseen_told = signs;
+    hook->unseen_us = now_us;
+}
+
 void hook_look_for_losses(struct hook *hook, uint64_t now_us)
 {
     char text[KERNEL_QUEUES_TEXT];
@@ -201,6 +223,7 @@ void hook_look_for_losses(struct hook *hook, uint64_t now_us)
         hook->untold_count += more;
     }
     tell_losses(hook, now_us);
+    tell_unseen(hook, now_us);
 }
 
 static void add(struct hook_stats *sum, const struct observer_stats *one)
@@ -213,6 +236,8 @@ static void add(struct hook_stats *sum, const struct observer_stats *one)
     sum->damaged_messages += one->queue.damaged;
     sum->empty_packets += one->queue.empty;
     sum->overruns += one->queue.overruns;
+    sum->missed += one->queue.missed;
+    sum->full += one->full;
     sum->malformed_packets += one->tracker.malformed_packets;
     sum->other_packets += one->tracker.other_packets;
     sum->fragments += one->tracker.fragments;

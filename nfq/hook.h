@@ -30,7 +30,7 @@ struct hook_stats { /* of all queues, since the start */
     uint64_t damaged_messages, empty_packets, malformed_packets, other_packets, fragments;
     uint64_t sessions, evicted, records, unjudged, probes_sent, probes_answered;
     uint64_t bypasses, bypassed_octets;
-    uint64_t overruns, kernel_queue_dropped, kernel_socket_dropped;
+    uint64_t overruns, missed, full, kernel_queue_dropped, kernel_socket_dropped;
     uint64_t refused, held, closed, held_full;
     uint32_t flows_now, half_open_now, kernel_waiting;
 };

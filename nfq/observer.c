@@ -17,7 +17,11 @@
 #include "daemon/clock.h"
 #include "nfq/bypass.h"
 #include "nfq/departure.h"
+#include "nfq/kernel_queues.h"
 #include "nfq/prober.h"
+
+#define LATE_US                                                                                              \
+    UINT64_C(20000) /* the shortest stall in which a queue may fill: 8192 packets at 400,000 a second */
 
 /* A session's story. */
 struct watched {
@@ -43,7 +47,11 @@ struct observer {
     int wake_fd;
     pthread_t thread;
     bool running;
-    uint64_t overruns; /* of the queue, as last seen */
+    int kernel_fd;
+    uint16_t number;
+    uint64_t turned_us; /* when the socket was last drained */
+    uint64_t overruns;  /* of the queue, as last seen, and packets missed */
+    uint64_t full;
     uint64_t records, unjudged;
     atomic_bool stop;
     atomic_ullong beats;
@@ -54,14 +62,30 @@ struct observer {
 
 /* ---- the tracker's callbacks ---- */
 
-/* Packets were lost by ourselves while the session ran: what looks like the network's doing may be ours. */
-static bool is_unjudgeable(const struct observer *observer, const struct record *record, uint64_t now_us)
+/* Packets were lost by ourselves while the session ran; the latest loss will do. */
+static bool lost_meanwhile(const struct observer *observer, const struct tracker_session *tracked)
 {
     uint64_t lost_us = atomic_load(&observer->lost_us);
 
-    return lost_us != 0 && record->kind != RECORD_REFUSAL && record->verdict.fault != FAULT_NONE &&
-           record->verdict.fault != FAULT_POLICY && record->duration_us <= now_us &&
-           lost_us >= now_us - record->duration_us;
+    return lost_us != 0 && lost_us >= tracked->entry->opened_us;
+}
+
+/* What looks like the network's doing, or anybody's, may be ours. What was said in words stands. */
+static void withdraw(struct observer *observer, struct verdict *verdict)
+{
+    verdict->notes &= ~(uint32_t)(NOTE_LOSS_CLIENT_LEG | NOTE_LOSS_SERVER_LEG | NOTE_DATA_BEFORE_354 |
+                                  NOTE_SLOW_REPLY | NOTE_SLOW_GREETING);
+    if (verdict->fault == FAULT_NONE || verdict->fault == FAULT_POLICY)
+        return;
+    verdict->also |= 1u << verdict->fault;
+    verdict->also &= ~(1u << FAULT_WITNESS);
+    verdict->fault = FAULT_WITNESS;
+    verdict->cause = CAUSE_OBSERVER_LOSS;
+    verdict->confidence = CONFIDENCE_POSSIBLE;
+    verdict->where = WHERE_HERE;
+    snprintf(verdict->explain, sizeof verdict->explain,
+             "our own queue lost packets during this session: no judgement");
+    observer->unjudged++;
 }
 
 static void forget(struct observer *observer, struct tracker_session *tracked)
@@ -84,17 +108,10 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
     struct record changed;
 
     observer->records++;
-    if (is_unjudgeable(observer, record, clock_monotonic_us())) {
+    if ((record->kind == RECORD_VERDICT || record->kind == RECORD_STALL) &&
+        lost_meanwhile(observer, tracked)) {
         changed = *record;
-        changed.verdict.also |= 1u << record->verdict.fault;
-        changed.verdict.also &= ~(1u << FAULT_WITNESS);
-        changed.verdict.fault = FAULT_WITNESS;
-        changed.verdict.cause = CAUSE_OBSERVER_LOSS;
-        changed.verdict.confidence = CONFIDENCE_POSSIBLE;
-        changed.verdict.where = WHERE_HERE;
-        snprintf(changed.verdict.explain, sizeof changed.verdict.explain,
-                 "our own queue lost packets during this session: no judgement");
-        observer->unjudged++;
+        withdraw(observer, &changed.verdict);
         record = &changed;
     } else if (record->kind != RECORD_REFUSAL) {
         changed = *record;
@@ -257,9 +274,30 @@ static void look_for_losses(struct observer *observer)
     struct packet_queue_stats stats;
 
     packet_queue_stats(observer->queue, &stats);
-    if (stats.overruns != observer->overruns) {
-        observer->overruns = stats.overruns;
+    if (stats.overruns + stats.missed != observer->overruns) {
+        observer->overruns = stats.overruns + stats.missed;
         observer_lost(observer, clock_monotonic_us());
+    }
+}
+
+/* With fail-open a packet that finds the kernel's queue full passes, and the kernel does not count it: so we look how
+ * full it is whenever we come late, before anything of it is read. */
+static void look_how_full(struct observer *observer, uint64_t now_us)
+{
+    const struct settings_nfq *settings = &observer->settings->settings->nfq;
+    const uint32_t length = settings->queue_length_count;
+    char text[KERNEL_QUEUES_TEXT];
+    struct kernel_queue kernel;
+    size_t got;
+
+    if (observer->kernel_fd == -1 || now_us - observer->turned_us < LATE_US)
+        return;
+    got = kernel_queues_read(observer->kernel_fd, text);
+    if (kernel_queues_find(text, got, observer->number, &kernel) &&
+        kernel.waiting_count >=
+            length - (length / 4 < PACKET_QUEUE_BATCH ? length / 4 : PACKET_QUEUE_BATCH)) {
+        observer->full++;
+        observer_lost(observer, now_us);
     }
 }
 
@@ -267,6 +305,7 @@ static void publish(struct observer *observer)
 {
     struct observer_stats stats = {.records = observer->records,
                                    .unjudged = observer->unjudged,
+                                   .full = observer->full,
                                    .bypasses = observer->bypass.started_count,
                                    .probes_sent = observer->prober.sent_count,
                                    .probes_answered = observer->prober.answered_count};
@@ -314,14 +353,16 @@ static void turn(struct observer *observer)
     struct pollfd ready[2] = {{.fd = packet_queue_descriptor(observer->queue), .events = POLLIN},
                               {.fd = observer->wake_fd, .events = POLLIN}};
     uint64_t now_us, woken;
+    bool drained = false;
 
     (void)poll(ready, 2, wait_ms(observer)); /* a failure is a turn too early, no more */
     if (ready[1].revents != 0)
         (void)!read(observer->wake_fd, &woken, sizeof woken);
     take_settings(observer);
-    for (int reads = 0; reads < OBSERVER_READS && packet_queue_read(observer->queue, judge, observer);
-         reads++)
-        ;
+    if (ready[0].revents != 0)
+        look_how_full(observer, clock_monotonic_us());
+    for (int reads = 0; reads < OBSERVER_READS && !drained; reads++)
+        drained = !packet_queue_read(observer->queue, judge, observer);
     departure_prove(&observer->departure);
     look_for_losses(observer);
     now_us = clock_monotonic_us();
@@ -332,6 +373,8 @@ static void turn(struct observer *observer)
         enforcer_on_deadline(observer->enforcer, now_us);
     }
     publish(observer);
+    if (drained)
+        observer->turned_us = now_us;
     atomic_fetch_add(&observer->beats, 1);
 }
 
@@ -432,6 +475,8 @@ struct observer *observer_create(const struct observer_options *options, struct 
         return NULL;
     }
     observer->log = options->log;
+    observer->kernel_fd = options->kernel_fd;
+    observer->number = options->queue;
     observer->probes = options->can_probe;
     observer->settings = settings_share_acquire(options->settings);
     prober_init(&observer->prober, options->injector);

@@ -31,6 +31,7 @@ struct observer_options {
     struct limiter *limiter;
     struct log *log;
     const struct injector *injector;
+    int kernel_fd; /* of kernel_queues_open(); -1 = none */
     bool can_probe;
     bool can_enforce; /* else what is to be enforced is only counted */
     uint16_t queue;
@@ -42,6 +43,7 @@ struct observer_stats {
     struct tracker_stats tracker;
     struct packet_queue_stats queue;
     uint64_t records, unjudged; /* records whose verdict was withdrawn because packets were lost here */
+    uint64_t full;              /* how often the kernel's queue was found full */
     uint64_t probes_sent, probes_answered;
     uint64_t bypasses; /* bodies let past the queue */
     struct enforcer_stats enforcer;

@@ -20,6 +20,7 @@ struct packet_queue {
     bool accept_marks;
     uint32_t accept_id, accept_mark; /* ... all with this mark, if accept_marks */
     uint32_t withheld_count;
+    uint32_t latest_id; /* 0 = none yet; the kernel counts from 1 */
     struct packet_queue_stats stats;
     struct mmsghdr messages[PACKET_QUEUE_BATCH];
     struct iovec spans[PACKET_QUEUE_BATCH];
@@ -101,6 +102,8 @@ static void take_datagram(struct packet_queue *queue, const uint8_t *octets, siz
         case QUEUE_MESSAGE_PACKET:
             queue->stats.packets++;
             queue->stats.octets += packet.wire_length;
+            queue->stats.missed += queue->latest_id != 0 ? packet.id - queue->latest_id - 1u : 0u;
+            queue->latest_id = packet.id;
             if (packet.octets == NULL) {
                 queue->stats.empty++;
                 answer(queue, packet.id, QUEUE_ACCEPT, NULL);

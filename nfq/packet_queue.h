@@ -40,8 +40,9 @@ struct packet_queue_granted {
 struct packet_queue_stats {
     uint64_t packets, octets, accepted, dropped, batches;
     uint64_t overruns; /* ENOBUFS: the kernel had packets for us that did not fit the socket */
-    uint64_t damaged;  /* messages without a packet id */
-    uint64_t empty;    /* packets without octets */
+    uint64_t missed; /* ids that never came: with fail-open such a packet passes, and nobody else counts it */
+    uint64_t damaged; /* messages without a packet id */
+    uint64_t empty;   /* packets without octets */
     uint64_t refused_verdicts;
 };
 

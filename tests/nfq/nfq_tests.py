@@ -18,7 +18,7 @@ import enforce_tests
 import hook_lab
 from hook_lab import PROGRAM, RESULTS, Server, Talker, Witness, body_of, claim, rules, saved
 import lab  # noqa: E402
-from lab import ADDRESS, CLIENT, FAMILY, FIREWALL, ROUTER, SERVER, connect, inside, listen, rule, run, text_of, until
+from lab import ADDRESS, CLIENT, FAMILY, FIREWALL, ROUTER, SERVER, connect, inside, listen, reset, rule, run, text_of, until
 
 
 # ---- claims ----
@@ -418,6 +418,11 @@ def test_overflow():
         with Witness(queue_length=64, fail_open=fail_open, receive_buffer="256k") as witness:
             def strike(pid):
                 os.kill(pid, signal.SIGSTOP)
+                with inside(CLIENT):
+                    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+                for _, target, segment in raw_segments(4, 200):  # more than the queue takes
+                    raw.sendto(segment, (target, 0))
+                raw.close()
                 time.sleep(1.5)
                 os.kill(pid, signal.SIGCONT)
 
@@ -425,12 +430,17 @@ def test_overflow():
             others = [Talker(4, timeout=60) for _ in range(24)]
             for other in others:
                 other.to_data()
+            aborting = Talker(4, timeout=60)
+            aborting.to_data()
+            aborting.socket.sendall(b"half a mail\r\n")
             pressers = [threading.Thread(target=slow_body, args=(other, body_of(400_000), threading.Event(), 2)) for other in others]
             for presser in pressers:
                 presser.start()
             strike(witness.child())
             for presser in pressers:
                 presser.join()
+            aborting.stream.close()
+            reset(aborting.socket)
             answers = [other.ask(b".") for other in others]
             claim(all(answer.startswith(b"250") for answer in answers), f"overflow, fail-open {fail_open}: all mail arrives", answers)
             for other in others:
@@ -438,12 +448,18 @@ def test_overflow():
             verdicts = [witness.of(other.socket) for other in others]
             claim(all(v.get("fault") in ("none", "unknown", "witness") for v in verdicts), f"overflow, fail-open {fail_open}: nobody is blamed",
                   [v for v in verdicts if v.get("fault") not in ("none", "unknown", "witness")][:2])
+            # It would be the client's doing, but for what we cannot have seen.
+            verdict = witness.of(aborting.socket)
+            claim(verdict.get("fault") == "witness" and verdict.get("cause") == "observer-loss",
+                  f"overflow, fail-open {fail_open}: a verdict of that time is withdrawn", verdict)
             numbers = witness.statistics()
             if fail_open == "no":
                 claim(numbers["queue-dropped"] + numbers["socket-dropped"] > 0, "overflow: the kernel's drops are counted", numbers)
                 claim(witness.says("sessions of that time are not judged", 5), "overflow: and said", witness.messages)
             else:
                 claim(numbers["queue-dropped"] == 0, "overflow, fail-open yes: nothing is dropped", numbers)
+                claim(numbers["full"] + numbers["missed"] + numbers["overruns"] > 0 and witness.says("packets passed unseen", 5),
+                      "overflow, fail-open yes: what passed unseen is noticed and said", numbers)
             servers.close()
 
 
