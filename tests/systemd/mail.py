@@ -64,12 +64,12 @@ class Session:
         sock.settimeout(timeout)
         sock.bind(source or (ADDRESS[version]["cl"], 0))
         sock.connect((ADDRESS[version]["sv"], 25))
-        self.connection = Connection(sock)
+        self.connection, self.timeout = Connection(sock), timeout
         self.expect("220")
 
     def expect(self, code):
         while True:
-            line = self.connection.line(time.monotonic() + WAIT).decode("latin-1").rstrip()
+            line = self.connection.line(time.monotonic() + self.timeout).decode("latin-1").rstrip()
             if line[3:4] != "-":
                 break
         if not line.startswith(code):
@@ -103,7 +103,7 @@ def one_mail(server, identity, version=4, timeout=WAIT, source=None):
         session.quit()
     except Ended as end:
         return end.how
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # among them TimeoutError
         return f"{error.__class__.__name__}: {error}"
     # The server says what it has received before it says 250, through a pipe that is read by another thread.
     return None if until(lambda: server.received.get(identity), 5) == sent else "not received as it was sent"
