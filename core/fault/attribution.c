@@ -292,7 +292,7 @@ static const struct rule rules[] = {
      .all = FACT_NO_SERVER_OCTETS,
      .cause = CAUSE_SILENT_CLOSE, .fault = BLAME_SERVER, .also = ALSO(POLICY) | ALSO(MIDDLEBOX),
      .sureness = SURE_LIKELY},
-    {.name = "silent-close-tls", .ends = BY_SERVER, .all = FACT_TLS_REPLY_THEN_CLOSE,
+    {.name = "silent-close-tls", .ends = BY_SERVER, .all = FACT_TLS_REPLY_THEN_CLOSE, .none = FACT_UNDELIVERED,
      .cause = CAUSE_SILENT_CLOSE, .fault = BLAME_SERVER, .also = ALSO(POLICY), .sureness = SURE_POSSIBLE},
     {.name = "long-line-killed", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER | FACT_LONG_COMMAND,
      .none = FACT_RESET_FITS,
@@ -370,7 +370,8 @@ static const struct rule rules[] = {
      .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT), .sureness = SURE_LIKELY},
     {.name = "not-reading", .all = FACT_WINDOW_ZERO | FACT_STALLED,
      .cause = CAUSE_NOT_READING, .fault = BLAME_SUSPECT, .sureness = SURE_CERTAIN},
-    {.name = "revealed-big", .phases = BODY_PHASES | PHASE(TLS) | PHASE(OPAQUE), .all = FACT_REVEALED_BIG,
+    {.name = "revealed-big", /* RCPT: a BDAT command is lost with the first segment of its chunk */
+     .phases = BODY_PHASES | PHASE(TLS) | PHASE(OPAQUE) | PHASE(RCPT), .all = FACT_REVEALED_BIG,
      .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_LIKELY},
     {.name = "revealed", .all = FACT_REVEALED,
      .cause = CAUSE_OCTETS_LOST, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},

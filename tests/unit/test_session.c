@@ -1891,6 +1891,7 @@ static void test_undelivered_body_and_the_server_closes(void **state) /* S43 in 
                 inside(SIDE_CLIENT, 11);
                 wait_ms(9000);
                 inside(SIDE_SERVER, 47);
+                inside(SIDE_SERVER, 2);
             } else {
                 data();
                 client("x\r\n.\r\n");
