@@ -198,6 +198,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    tracker_finish(tracker, now_us);
     tracker_destroy(tracker);
     return 0;
 }
