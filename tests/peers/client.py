@@ -122,7 +122,7 @@ class Session:
         for start in range(0, len(message), chunk):
             piece = message[start:start + chunk]
             last = " LAST" if start + chunk >= len(message) else ""
-            self.connection.send(f"BDAT {len(piece)}{last}\r\n".encode() + piece)
+            self.connection.send(f"BDAT {len(piece)}{last}\r\n".encode() + piece, step.number("within", WAIT))
             self.expect("250", step.number("within", WAIT))
         self.tell_sent(identity, message)
 

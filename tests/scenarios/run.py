@@ -4,6 +4,7 @@
     tests/scenarios/run.py [--way proxy|nfq|replay|forward] [-j N] [-v] [--keep] [FILE|DIRECTORY ...]
     tests/scenarios/run.py --ci             what every check runs: the scenarios and ways that say so (ci = [...])
     tests/scenarios/run.py --matrix FILE    everything; FILE gets the table of rows and ways
+    tests/scenarios/run.py --matrix FILE --again    only the cells that were not right the last time; the others as they were
 
 Without files: all of tests/scenarios. Without --way: each way the scenario names. Needs root. See README.md."""
 
@@ -27,6 +28,7 @@ from scenario_file import WAYS, ScenarioError, load  # noqa: E402
 
 RUN = os.path.join(PROJECT, "build", "run")
 WORKER = os.path.join(HERE, "worker.py")
+CELLS = os.path.join(PROJECT, "build", "matrix.json")  # what the last --matrix found
 PROGRAM = os.environ.get("SMTPWITNESS") or os.path.join(PROJECT, "build", "smtpwitness")
 TOOLS = ("ip", "iptables", "ip6tables", "ethtool", "tc", "ss", "unshare", "nsenter", "setpriv", "openssl", "sysctl", "tcpdump")
 GOOD = ("right", "honest-unknown")
@@ -141,7 +143,24 @@ def why_impossible(scenario):
     return None
 
 
-def plan(scenarios, options):
+def last_cells():
+    """{(scenario name, way): judgement} of the last --matrix."""
+    try:
+        with open(CELLS, encoding="utf-8") as file:
+            return {(name, way): cell for name, ways in json.load(file).items() for way, cell in ways.items()}
+    except (OSError, ValueError):
+        return {}
+
+
+def keep_cells(cells):
+    found = {}
+    for (name, way), cell in cells.items():
+        found.setdefault(name, {})[way] = cell
+    with open(CELLS, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+
+
+def plan(scenarios, options, known):
     """The runs to make, and the cells that are left out: [Job], [(scenario, way, why)]."""
     jobs, skipped = [], []
     for scenario in scenarios:
@@ -149,7 +168,7 @@ def plan(scenarios, options):
         if options.ci:
             wanted = [way for way in wanted if way in scenario.ci or (way == "replay" and "nfq" in scenario.ci)]
         elif options.matrix:
-            wanted = matrix.WAYS
+            wanted = [way for way in matrix.WAYS if known.get((scenario.name, way), {}).get("verdict") != "right"]
         runs = {}
         for way in wanted:
             why = why_skipped(scenario, way) or why_impossible(scenario)
@@ -218,6 +237,7 @@ def main():
     parser.add_argument("--way", choices=WAYS, action="append", help="only this way (default: each the scenario names)")
     parser.add_argument("--ci", action="store_true", help="only what every check runs")
     parser.add_argument("--matrix", metavar="FILE", help="write the table of rows and ways to FILE")
+    parser.add_argument("--again", action="store_true", help="with --matrix: only what was not right the last time")
     parser.add_argument("-j", "--jobs", type=int, default=8, help="how many side by side (default 8)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every command and every line said")
     parser.add_argument("--keep", action="store_true", help="leave the namespaces standing until Ctrl-C (one scenario, one way)")
@@ -232,15 +252,18 @@ def main():
         for scenario in scenarios:
             print(f"{','.join(scenario.rows):8} {scenario.name:34} {','.join(scenario.ways):24} {scenario.description}")
         return 0
-    waiting, skipped = plan(scenarios, options)
+    results = last_cells() if options.again else {}
+    waiting, skipped = plan(scenarios, options, results)
     if options.keep and len(waiting) != 1:
         parser.error("--keep wants exactly one scenario and one --way")
     for scenario, way, why in skipped:
         print(f"skipped {scenario.name} [{way}]: {why}", flush=True)
-    results = {}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started in the background of a script
-    if not run_all(waiting, options, results):
+    complete = run_all(waiting, options, results)
+    if options.matrix:
+        keep_cells(results)
+    if not complete:
         return 130
     failed = sum(cell["verdict"] not in GOOD for cell in results.values())
     if options.matrix:
