@@ -174,6 +174,7 @@ def plan(scenarios, options, known):
             why = why_skipped(scenario, way) or why_impossible(scenario)
             if why:
                 skipped.append((scenario, way, why))
+                known.pop((scenario.name, way), None)
             else:
                 runs.setdefault("nfq" if way == "replay" else way, []).append(way)
         jobs += [Job(scenario, way, tells, options) for way, tells in runs.items()]

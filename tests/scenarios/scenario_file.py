@@ -124,7 +124,9 @@ class Scenario:
         self.rows = _list(data.get("row", []))
         self.twin = data.get("twin", "")
         self.naive = _list(data.get("naive", []))
-        self.unseen = data.get("unseen", {})   # way -> why it cannot be seen there
+        self.unseen = dict(data.get("unseen", {}))  # way -> why it cannot be seen there
+        if "nfq" in self.unseen:
+            self.unseen = {"nfq-bypass": self.unseen["nfq"], "replay": self.unseen["nfq"], **self.unseen}
         self.ways = [way for way in data.get("ways", WAYS) if way not in self.unseen]
         self.ci = data.get("ci", [])           # the ways in which it runs in every check
         for way in [*data.get("ways", ()), *self.unseen, *self.ci]:
@@ -184,8 +186,9 @@ class Scenario:
         if way in ("nfq-bypass", "replay"):
             look_up.append("nfq")
         if "nfq" in look_up:
-            # TCP stays end to end: the peers see what they would see without a witness, and the lines are the witness's.
-            look_up.append("forward" if key in ("client", "mail") else "proxy")
+            # TCP stays end to end: the peers see what they would see without a witness, unless it steps in.
+            end_to_end = key in ("client", "mail") and not self.enforces(self.witness)
+            look_up.append("forward" if end_to_end else "proxy")
         chosen = next((one for one in look_up if one in named), look_up[-1])
         items = [_for_way(item, look_up) for item in items if chosen in item.get("ways", WAYS)]
         if way == "replay":
