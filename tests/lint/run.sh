@@ -83,7 +83,7 @@ documents() {
     done < <(grep -ohE 'cause=[a-z-]+' docs/*.md README.md | sort -u | cut -d= -f2)
     while read -r word; do
         grep -qE -- "$word\b" <<<"$options" || { echo "docs name an option that there is not: $word"; bad=1; }
-    done < <(grep -h 'smtpwitness' docs/*.md README.md | grep -oE -e '--[a-z][a-z-]+' | sort -u)
+    done < <(grep -hE 'smtpwitness(-rules)? ' docs/*.md README.md | grep -oE -e '--[a-z][a-z-]+' | sort -u)
     for file in docs/*.md README.md; do
         for word in $(grep -oE '\]\([^)]*\)' "$file" | tr -d '])('); do
             case $word in
