@@ -219,6 +219,11 @@ static void test_health_probes(void **state) /* S10 */
     greet();
     ends(SESSION_END_CLIENT_FIN);
     expect_verdict(FAULT_NONE, CAUSE_PROBE_ONLY, CONFIDENCE_CERTAIN);
+    story_begin(); /* gone before the greeting it did not wait for */
+    ends(SESSION_END_CLIENT_FIN);
+    greet();
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_PROBE_ONLY, CONFIDENCE_LIKELY);
 }
 
 static void test_idle_reaped(void **state) /* S27 */
@@ -405,6 +410,16 @@ static void test_client_gives_up_early(void **state) /* S13, S67 */
     expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
     assert_int_equal(record.verdict.also, 1u << FAULT_SERVER);
     assert_int_equal(record.verdict.limit_by, LIMIT_BY_CLIENT);
+
+    story_begin(); /* the greeting comes, too late */
+    wait_ms(5000);
+    probe_answered(SIDE_SERVER);
+    ends(SESSION_END_CLIENT_FIN);
+    wait_ms(3000);
+    greet();
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+    assert_int_equal(record.verdict.phase, PHASE_GREETING);
 
     story_begin();
     data();
@@ -1692,6 +1707,15 @@ static void test_tarpit(void **state) /* S35, with and without errors before it,
     ends(SESSION_END_CLIENT_FIN);
     expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
     assert_true((record.verdict.notes & NOTE_TARPIT) != 0);
+    story_begin(); /* while it lasts, a silence is one reply that does not come */
+    hello();
+    for (unsigned i = 0; i < 4; i++) {
+        client("NOOP\r\n");
+        wait_ms(20000);
+        session_stall_record(&session, &record, now_us);
+        assert_int_equal(record.verdict.cause, CAUSE_REPLY_STALL);
+        server("250 ok\r\n");
+    }
     story_begin(); /* one slow reply is no tarpit */
     hello();
     client("NOOP\r\n");
