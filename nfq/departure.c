@@ -81,7 +81,7 @@ bool departure_take(struct departure *departure, struct tracker *tracker, struct
     own = loopback(family_of(&latest->packet), departure->port);
     if (address_equal(&latest->packet.source, &own)) {
         departure->proven_us[family_of(&latest->packet)] = now_us;
-        *verdict = QUEUE_DROP; /* it has said what it was for */
+        *verdict = QUEUE_OWN;
     } else if (latest->entry != NULL) {
         note(&latest->entry->flow, latest->side, FLOW_LEFT);
     }

@@ -38,6 +38,7 @@ enum queue_message_result {
 enum queue_verdict {
     QUEUE_ACCEPT = 0, /* with the mark as it then is in the packet */
     QUEUE_DROP,
+    QUEUE_OWN,      /* a segment of ours that has done its work: dropped, and not counted as a drop */
     QUEUE_WITHHOLD, /* none yet: the packet waits in the kernel, see packet_queue_release() */
 };
 
