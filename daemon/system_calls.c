@@ -45,8 +45,8 @@ static int allow_by_first(scmp_filter_ctx filter, int call, const int *values, s
     int failed = 0;
 
     for (size_t i = 0; i < count && failed == 0; i++) {
-        failed =
-            seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)values[i]));
+        failed = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
+                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)values[i], 0));
     }
     return failed;
 }

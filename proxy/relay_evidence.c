@@ -209,12 +209,17 @@ void relay_suspect(struct relay *relay, enum side side, uint64_t now_us)
 {
     struct leg *leg = relay_leg(relay, side);
     struct leg_evidence evidence;
+    bool answered_before;
 
     end_stale_probe(relay, side, now_us);
     if (!sample_into(relay, side, &evidence, now_us))
         return;
-    evidence.flags &= ~(uint32_t)LEG_TAPPED; /* said of an earlier silence */
-    evidence.revealed_octets = 0;
+    /* An answer in this same silence holds until the new probe has been given its time. */
+    answered_before = evidence.probe == PROBE_ANSWERED;
+    if (!answered_before) {
+        evidence.flags &= ~(uint32_t)LEG_TAPPED; /* said of an earlier silence */
+        evidence.revealed_octets = 0;
+    }
     if (relay->state == RELAY_OPEN && relay_settings(relay)->probe && leg->error == 0) {
         if (evidence.flags & LEG_WINDOW_ZERO) {
             /* The kernel probes a closed window by itself (R4). */
@@ -227,7 +232,7 @@ void relay_suspect(struct relay *relay, enum side side, uint64_t now_us)
             (void)tap_watch(relay->host->tap, &flow, now_us);
             leg_probe_begin(leg);
             if (leg->keepalive == LEG_KEEPALIVE_PROBING) {
-                evidence.probe = PROBE_SENT;
+                evidence.probe = answered_before ? PROBE_ANSWERED : PROBE_SENT;
                 relay->probe_since_us = now_us;
                 relay->probe_due_us = now_us + RELAY_PROBE_FIRST_US;
             }
@@ -267,6 +272,8 @@ static void check_probe(struct relay *relay, enum side side, uint64_t now_us)
         }
     } else if (result == PROBE_UNANSWERED || now_us - relay->probe_since_us >= RELAY_PROBE_LONGEST_US) {
         evidence.probe = PROBE_UNANSWERED;
+    } else {
+        evidence.probe = PROBE_SENT;
     }
     session_set_evidence(&relay->session, side, &evidence, now_us);
     if (result == PROBE_ANSWERED || now_us - relay->probe_since_us >= RELAY_PROBE_LONGEST_US)
