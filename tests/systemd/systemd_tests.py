@@ -16,6 +16,7 @@ from lab import PREFIX, ROUTER, until
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 DEB = pathlib.Path(os.environ["DEB"])
+PACKAGE = "/var/tmp/smtpwitness.deb"  # in the guest; what comes and goes there is nobody's trace
 CONFIG = "etc/smtpwitness/smtpwitness.conf"
 RESULTS = {"passed": 0, "failed": 0, "skipped": 0}
 DRAIN = 6  # seconds; the configuration of these tests
@@ -47,9 +48,9 @@ def system_state(guest):
     files = guest.run("find", "/etc", "/usr", "/lib/systemd", "/var", "/run", "/root", "/home", "/opt", "/srv", "-xdev",
                       "-not", "-path", "/run/systemd/*", "-not", "-path", "/run/udev/*", "-not", "-path", "/var/log/journal/*",
                       "-not", "-path", "/run/log/journal/*", "-not", "-path", "/var/cache/*", "-not", "-path", "/var/lib/dpkg/*-old",
-                      "-not", "-path", "/root/package*", "-not", "-path", "/var/lib/systemd/*timer*", "-not", "-path", "/var/lib/logrotate*",
+                      "-not", "-path", "/var/lib/systemd/*timer*", "-not", "-path", "/var/lib/logrotate*",
                       "-not", "-path", "/var/log/*.log", "-not", "-path", "/run/credentials*", "-not", "-path", "/var/tmp/*",
-                      "-not", "-path", "/etc/*-", 
+                      "-not", "-path", "/etc/*-",
                       "-not", "-path", "/run/xtables.lock", "-not", "-path", "/root", "-printf", "%p %y %u %m\n")
     users = guest.run("cat", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
     packages = guest.run("dpkg-query", "-W", "-f", "${Package} ${Status}\n")
@@ -92,10 +93,8 @@ def rules_are_there(guest):
 # -- claims ----------------------------------------------------------------------------------------------------------
 
 def test_install(guest, server):
-    package = guest.root / "root/package"
-    package.mkdir()
-    shutil.copy(DEB, package / "smtpwitness.deb")
-    guest.run("dpkg", "-i", "/root/package/smtpwitness.deb")
+    shutil.copy(DEB, guest.root / PACKAGE.lstrip("/"))
+    guest.run("dpkg", "-i", PACKAGE)
     states = [active(guest, f"smtpwitness-{mode}") for mode in ("proxy", "nfq", "proxy-bridge", "proxy.socket")]
     claim(states == ["inactive"] * 4, "installed, nothing runs", states)
     enabled = guest.call("systemctl", "is-enabled", "smtpwitness-proxy", "smtpwitness-nfq").stdout.split()
@@ -254,7 +253,7 @@ def test_proxy_restart(guest, server):
 
 def test_proxy_upgrade(guest, server):
     def upgrade():
-        guest.run("dpkg", "-i", "/root/package/smtpwitness.deb")
+        guest.run("dpkg", "-i", PACKAGE)
 
     _, long_session = restart_under_load(guest, server, "upgrade", upgrade, "smtpwitness-proxy")
     long_session.connection.close()
