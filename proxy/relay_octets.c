@@ -9,7 +9,7 @@
 
 #define LOOK_AFTER_US     1000000u /* after such a pause a write first asks whether all is acknowledged */
 #define WRITE_TRIES       8u
-#define BULK_LEAST_OCTETS 16384u /* fewer are copied at no more cost than moved */
+#define BULK_LEAST_OCTETS 16384u /* fewer are read: a guess, not measured */
 
 static size_t room_for(const struct relay *relay, enum side to)
 {
