@@ -61,19 +61,28 @@ void flow_clear(struct flow *flow, size_t *budget_octets)
 
 /* ---- copies ---- */
 
+/* What shows octets for the first time is no copy, whatever its hash. */
+static bool side_shows_more(const struct flow_side *own, const struct packet *packet)
+{
+    return (own->flags & FLOW_SIDE_BEGUN) != 0 && packet->payload_length > 0 &&
+           sequence_before(own->highest, packet->sequence + (uint32_t)packet->payload_length);
+}
+
 static bool flow_is_copy(struct flow_side *own, const struct packet *packet, uint64_t now_us)
 {
-    uint32_t hash = mix(mix(packet->sequence, packet->acknowledgement),
-                        (uint32_t)packet->payload_length ^ (uint32_t)packet->flags << 24);
+    /* Each word is mixed in by itself: sequence and acknowledgement often grow by the same amount. */
+    uint32_t hash = mix(mix(0, packet->sequence), packet->acknowledgement);
+    hash = mix(hash, (uint32_t)packet->payload_length ^ (uint32_t)packet->flags << 24);
     hash = mix(mix(hash, packet->window ^ (uint32_t)packet->ip_id << 16), packet->timestamp_value);
     if (packet->sack_count > 0) {
         hash = mix(mix(hash, packet->sack[0].start), packet->sack[0].end);
     }
+    bool known = !side_shows_more(own, packet);
     uint16_t tick = (uint16_t)(now_us / FLOW_TWIN_TICK_US);
     uint32_t within_us = packet->ip_id != 0 ? FLOW_TWIN_US : FLOW_TWIN_BLIND_US;
     for (unsigned i = 0; i < FLOW_TWINS; i++) {
         uint32_t ago_us = (uint32_t)(uint16_t)(tick - own->twin_ticks[i]) * FLOW_TWIN_TICK_US;
-        if (own->twin_hashes[i] == hash && ago_us < within_us && now_us - own->last_us < within_us) {
+        if (known && own->twin_hashes[i] == hash && ago_us < within_us && now_us - own->last_us < within_us) {
             return true;
         }
     }

@@ -230,6 +230,35 @@ static void test_copies(void **state)
     assert_int_equal(of(SIDE_CLIENT)->repeated_after, 2);
 }
 
+static struct packet make_without_id(uint32_t sequence, uint32_t acknowledgement, size_t length)
+{
+    struct packet packet = make(PACKET_ACK, sequence, acknowledgement, length);
+    packet.has_ip_id = false;
+    packet.ip_id = 0;
+    return packet;
+}
+
+/* A swift dialogue without IP IDs, as in IPv6: replies of the same size, the same window, within a millisecond. */
+static void test_swift_replies_are_no_copies(void **state)
+{
+    (void)state;
+    for (uint32_t first = 0; first < 64; first++) {
+        for (uint32_t command = 6; command <= 27; command++) {
+            uint32_t at[SIDE_PAIR] = {100 + first, 500};
+            flow_init(&flow, true);
+            now_us = 1000000;
+            for (unsigned reply = 0; reply < 4; reply++) {
+                assert_int_equal(feed(SIDE_CLIENT, make_without_id(at[0], at[1], command)), FLOW_TAKEN);
+                at[0] += command;
+                assert_int_equal(feed(SIDE_SERVER, make_without_id(at[1], at[0], 14)), FLOW_TAKEN);
+                at[1] += 14;
+                now_us += 50;
+            }
+            assert_int_equal(of(SIDE_SERVER)->next, at[1]);
+        }
+    }
+}
+
 static void test_keepalives(void **state)
 {
     (void)state;
@@ -482,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_lost_before_us),
         cmocka_unit_test(test_reordered),
         cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_swift_replies_are_no_copies),
         cmocka_unit_test(test_keepalives),
         cmocka_unit_test(test_closed_window),
         cmocka_unit_test(test_old_windows_do_not_count),
