@@ -27,7 +27,7 @@ end() {
     [ -z "$waiting" ] || kill "$waiting" 2>/dev/null || :
     "$here/topology.sh" down
     PREFIX=${PREFIX}f "$here/topology.sh" down
-    rm -f "$report"
+    rm -f "$report" "$report.relay"
 }
 trap end EXIT
 status=0
@@ -43,10 +43,12 @@ elif [ "$1" = fail-open ]; then
     exit "$status"
 fi
 "$here/topology.sh" up
-"$python" "$here/relay_tests.py" "$@" || status=$?
+"$python" "$here/relay_tests.py" "$@" >"$report.relay" 2>&1 || status=$?
 if [ -n "$waiting" ]; then
     wait "$waiting" || status=1
     waiting=''
-    cat "$report"
 fi
+# One total for both.
+awk '/^[0-9]+ passed, / { passed += $1; failed += $3; skipped += $5; next } { print }
+    END { print passed + 0 " passed, " failed + 0 " failed, " skipped + 0 " skipped" }' "$report.relay" "$report"
 exit "$status"
