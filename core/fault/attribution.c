@@ -155,7 +155,7 @@ static const struct rule rules[] = {
      .limit_by = LIMIT_BY_SERVER},
     {.name = "protocol-said", .classes = CLASS(CLIENT_PROTOCOL), .all = FACT_REPLY_DECIDES,
      .cause = CAUSE_EARLY_TALK, .fault = BLAME_CLIENT, .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_SERVER},
-    {.name = "body-without-354", .all = FACT_BODY_WITHOUT_354 | FACT_ERRORS_BEFORE,
+    {.name = "body-without-354", .all = FACT_BODY_REFUSED,
      .none = FACT_MAIL_ACCEPTED | FACT_OBSERVER_GAP, /* the 354 may be what we missed */
      .cause = CAUSE_BODY_WITHOUT_354, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
     {.name = "alert-by-client", .all = FACT_ALERT_BY_CLIENT,

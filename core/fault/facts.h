@@ -37,7 +37,7 @@
 #define FACT_VERB_MASKED          FACT(18)
 #define FACT_CAPABILITY_MASKED    FACT(19)
 #define FACT_BANNER_MASKED        FACT(20)
-#define FACT_BODY_WITHOUT_354     FACT(21)
+#define FACT_BODY_REFUSED         FACT(21) /* a body came although DATA was refused */
 #define FACT_LONG_COMMAND         FACT(22)
 #define FACT_SPLIT_DOT            FACT(23)
 #define FACT_BARE_DOT             FACT(24)

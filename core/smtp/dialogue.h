@@ -61,9 +61,10 @@ enum dialogue_flag {
     DIALOGUE_CODELESS_LINE = 1u << 24, /* a server line without a reply code where one was due */
     DIALOGUE_LONG_COMMAND = 1u << 25,  /* the last client command exceeded 512 octets (RFC 5321 4.5.3.1.4) */
     DIALOGUE_PIX_DOT = 1u << 26,       /* "." and CRLF of the last end of data came in separate spans */
-    DIALOGUE_BARE_DOT = 1u << 27,   /* an LF.LF or CRLF.LF that is no end of data, last thing in the body */
-    DIALOGUE_PROXY_LINE = 1u << 28, /* a PROXY protocol line was seen */
-    DIALOGUE_CAN_INFER = 1u << 29,  /* inside TLS: sizes and directions still tell the phase */
+    DIALOGUE_BARE_DOT = 1u << 27,     /* an LF.LF or CRLF.LF that is no end of data, last thing in the body */
+    DIALOGUE_PROXY_LINE = 1u << 28,   /* a PROXY protocol line was seen */
+    DIALOGUE_CAN_INFER = 1u << 29,    /* inside TLS: sizes and directions still tell the phase */
+    DIALOGUE_BODY_REFUSED = 1u << 30, /* body lines whose DATA was refused, before them or behind them */
 };
 
 /* What the kept reply did. */

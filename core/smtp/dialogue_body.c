@@ -241,6 +241,8 @@ void body_refuse_provisional(struct dialogue *dialogue)
                    next_data == dialogue->run_count;
     if (end == dialogue->run_count && !running)
         end = 0;
+    if (end < dialogue->run_count ? end == dot : running && state_has(dialogue, STATE_BODY_BEGAN))
+        dialogue_note(dialogue, DIALOGUE_BODY_REFUSED);
     for (uint8_t i = 0; i < end; i++) {
         uint32_t count = queue_run(dialogue, i)->count;
         dialogue->commands.total += count;

@@ -151,7 +151,7 @@ static void client_take_line(struct dialogue *dialogue, const struct line_view *
         return;
     }
     if (wordless && state_has(dialogue, STATE_DATA_REFUSED)) {
-        dialogue_note(dialogue, DIALOGUE_BODY_WITHOUT_354);
+        dialogue_note(dialogue, DIALOGUE_BODY_WITHOUT_354 | DIALOGUE_BODY_REFUSED);
         client_queue_command(dialogue, &command);
         state_set(dialogue, STATE_DATA_REFUSED);
         return;

@@ -481,6 +481,22 @@ static void test_body_without_354(void **state) /* S73 */
     expect_verdict(FAULT_CLIENT, CAUSE_BODY_WITHOUT_354, CONFIDENCE_CERTAIN);
 }
 
+/* A body that came too early, but was wanted: an error before it proves nothing. */
+static void test_early_body_that_was_wanted(void **state)
+{
+    (void)state;
+    story_begin();
+    hello();
+    client("MAIL FROM:<a@client.test>\r\nRCPT TO:<nobody@server.test>\r\nRCPT TO:<b@server.test>\r\n"
+           "DATA\r\nSubject: x\r\n\r\nbody\r\n.\r\n");
+    server("250 ok\r\n550 5.1.1 no such user\r\n250 ok\r\n354 go\r\n");
+    wait_ms(601000);
+    probe_answered(SIDE_SERVER);
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_SERVER, CAUSE_END_OF_DATA_STALL, CONFIDENCE_CERTAIN);
+    assert_true(record.verdict.notes & NOTE_DATA_BEFORE_354);
+}
+
 /* --- the server --------------------------------------------------------------------------------------------------- */
 
 static void test_server_silent_in_each_phase(void **state) /* S11, S21, S63 */
@@ -2037,6 +2053,7 @@ int main(void)
         cmocka_unit_test(test_patient_client_blames_the_server),
         cmocka_unit_test(test_early_talk),
         cmocka_unit_test(test_body_without_354),
+        cmocka_unit_test(test_early_body_that_was_wanted),
         cmocka_unit_test(test_server_silent_in_each_phase),
         cmocka_unit_test(test_unfinished_replies),
         cmocka_unit_test(test_server_hangs_up),

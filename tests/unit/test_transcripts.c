@@ -47,6 +47,7 @@ static const struct flag_name flag_names[] = {
     {"bare-dot", DIALOGUE_BARE_DOT},
     {"proxy-line", DIALOGUE_PROXY_LINE},
     {"can-infer", DIALOGUE_CAN_INFER},
+    {"body-refused", DIALOGUE_BODY_REFUSED},
 };
 
 struct run {
