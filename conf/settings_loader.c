@@ -274,6 +274,17 @@ static void check_two_bits(struct loader *loader, const struct settings_index_se
     }
 }
 
+/* The rules choose the queue by the low bits of a port. */
+static void check_queues(struct loader *loader, const struct settings_index_section *section)
+{
+    uint32_t count = loader->settings->nfq.queues_count;
+    if ((count & (count - 1)) != 0) {
+        FAIL(loader, line_of(section, SETTINGS_SECTION_NFQ, "queues"),
+             "[nfq] queues = %u: the rules know 1, 2, 4, 8 and 16; write for example \"queues = 4\"",
+             (unsigned)count);
+    }
+}
+
 /* Named sections ------------------------------------------------------------------------------------------ */
 
 static void apply_override(struct loader *loader, const struct settings_index_section *section,
@@ -380,6 +391,7 @@ static void apply_all(struct loader *loader)
     check_ports(loader, settings_index_find(&loader->index, SETTINGS_SECTION_SMTP));
     check_mark(loader, settings_index_find(&loader->index, SETTINGS_SECTION_PROXY));
     check_two_bits(loader, settings_index_find(&loader->index, SETTINGS_SECTION_NFQ));
+    check_queues(loader, settings_index_find(&loader->index, SETTINGS_SECTION_NFQ));
     apply_overrides(loader, SETTINGS_SECTION_SOURCE, &policy->sources, &policy->source_count);
     apply_overrides(loader, SETTINGS_SECTION_SERVER, &policy->servers, &policy->server_count);
     resolve_host_name(settings);

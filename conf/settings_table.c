@@ -316,8 +316,8 @@ const struct settings_row settings_rows[] = {
      .default_text = "1",
      .example = "2",
      .reloadable = false,
-     .help = "How many packet queues there are, numbered upwards, with one thread each. The rules must be "
-             "loaded with the same number; they know 1, 2, 4, 8 and 16."},
+     .help = "How many packet queues there are, numbered upwards, with one thread each: 1, 2, 4, 8 or 16. "
+             "The rules must be loaded with the same number."},
     {.section = SETTINGS_SECTION_NFQ,
      .key = "max-flows",
      .type = SETTINGS_TYPE_COUNT,

@@ -48,7 +48,7 @@ static const struct landing landings[] = {
     {PROXY, "drain", "2min", AT(proxy.drain_us), MS(120000)},
     {PROXY, "fail", "closed", AT(proxy.fail), SETTINGS_FAIL_CLOSED},
     {NFQ, "first-queue", "7", AT(nfq.first_queue), 7},
-    {NFQ, "queues", "3", AT(nfq.queues_count), 3},
+    {NFQ, "queues", "4", AT(nfq.queues_count), 4},
     {NFQ, "max-flows", "1000", AT(nfq.max_flows_count), 1000},
     {NFQ, "queue-length", "65", AT(nfq.queue_length_count), 65},
     {NFQ, "receive-buffer", "1M", AT(nfq.receive_buffer_octets), 1048576},

@@ -118,6 +118,9 @@ static const struct wrong_file wrong_files[] = {
      "test.conf:2: [nfq] mark = 0x7: exactly two bits are needed; write for example \"mark = 0x3000000\""},
     {"[nfq]\nmark = 4\n",
      "test.conf:2: [nfq] mark = 0x4: exactly two bits are needed; write for example \"mark = 0x3000000\""},
+    {"[nfq]\nqueues = 3\n",
+     "test.conf:2: [nfq] queues = 3: the rules know 1, 2, 4, 8 and 16; write for example "
+     "\"queues = 4\""},
     {"[proxy]\noutgoing-mark = 0x3000000\n",
      "test.conf:2: [proxy] outgoing-mark = 0x3000000: it contains the bit 0x1000000 of the interception "
      "rules, so our "
