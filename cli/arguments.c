@@ -73,8 +73,12 @@ static bool take_value(struct arguments *arguments, const struct arguments_optio
 static bool take_operand(struct arguments *arguments, const struct arguments_form *form, const char *word,
                          struct arguments_error *error)
 {
-    if (arguments->operand_count >= form->most_operands ||
-        arguments->operand_count >= ARGUMENTS_MAX_OPERANDS) {
+    if (arguments->operand_count >= ARGUMENTS_MAX_OPERANDS) {
+        snprintf(error->text, sizeof(error->text), "more than %d words; give fewer at once",
+                 ARGUMENTS_MAX_OPERANDS);
+        return false;
+    }
+    if (arguments->operand_count >= form->most_operands) {
         snprintf(error->text, sizeof(error->text), "unexpected '%.*s'", QUOTE_MAX, word);
         return false;
     }

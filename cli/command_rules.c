@@ -7,20 +7,23 @@
 #include "cli/rules_script.h"
 #include "conf/settings.h"
 
-/* Takes "--config FILE" or "--config=FILE" from the front; the number of words it took. */
-static size_t take_config(const struct arguments *arguments, const char **config)
+/* Copies the words but for "--config FILE" or "--config=FILE", wherever that stands; the number of words copied. */
+static size_t take_config(const struct arguments *arguments, const char **words, const char **config)
 {
-    const char *word = arguments->operand_count > 0 ? arguments->operands[0] : "";
+    size_t count = 0;
 
-    if (strncmp(word, "--config=", 9) == 0) {
-        *config = word + 9;
-        return 1;
+    for (size_t i = 0; i < arguments->operand_count; i++) {
+        const char *word = arguments->operands[i];
+
+        if (strncmp(word, "--config=", 9) == 0) {
+            *config = word + 9;
+        } else if (strcmp(word, "--config") == 0) {
+            *config = i + 1 < arguments->operand_count ? arguments->operands[++i] : "";
+        } else {
+            words[count++] = word;
+        }
     }
-    if (strcmp(word, "--config") == 0 && arguments->operand_count > 1) {
-        *config = arguments->operands[1];
-        return 2;
-    }
-    return 0;
+    return count;
 }
 
 static bool is_mode(const char *word)
@@ -28,31 +31,42 @@ static bool is_mode(const char *word)
     return strcmp(word, "proxy") == 0 || strcmp(word, "nfq") == 0;
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 /* What takes rules away, or looks at those that are there, must work with a broken configuration, too. */
 static bool needs_settings(const char *verb)
 {
-    return strcmp(verb, "unload") != 0 && strcmp(verb, "status") != 0;
+    return strcmp(verb, "unload") != 0 && strcmp(verb, "status") != 0 && !is_help(verb);
 }
 
 enum command_exit command_rules(const struct arguments *arguments)
 {
     struct rules_script script = {.mode = "proxy", .config = COMMAND_DEFAULT_CONFIG};
+    const char *words[ARGUMENTS_MAX_OPERANDS];
     const char *config = NULL;
     struct settings_error error = {0};
     struct settings *settings = NULL;
     enum command_exit result;
-    size_t at = take_config(arguments, &config);
+    size_t count = take_config(arguments, words, &config);
+    size_t at = 0;
 
-    if (at < arguments->operand_count && is_mode(arguments->operands[at])) {
-        script.mode = arguments->operands[at++];
+    if (config != NULL && config[0] == '\0') {
+        command_error("rules: --config wants a value: --config=FILE");
+        return COMMAND_USAGE;
     }
-    if (at == arguments->operand_count || arguments->operands[at][0] == '-') {
+    if (at < count && is_mode(words[at])) {
+        script.mode = words[at++];
+    }
+    if (at == count || (words[at][0] == '-' && !is_help(words[at]))) {
         command_error("rules: say load, unload, show, check or status; see smtpwitness-rules(8)");
         return COMMAND_USAGE;
     }
-    script.verb = arguments->operands[at++];
-    script.words = arguments->operands + at;
-    script.word_count = arguments->operand_count - at;
+    script.verb = words[at++];
+    script.words = words + at;
+    script.word_count = count - at;
     if (config != NULL) {
         script.config = config;
     } else if (access(COMMAND_DEFAULT_CONFIG, R_OK) == 0) {

@@ -61,7 +61,7 @@ static const struct command commands[] = {
      {check_options, 0, 1, "FILE", false},
      command_check},
     {"rules",
-     "load, unload, show, check the packet filter rules, or their status: smtpwitness-rules(8)",
+     "load, unload, show, check the packet filter rules, or their status; 'rules load --help' lists options",
      {NULL, 1, ARGUMENTS_MAX_OPERANDS, "[--config=FILE] [proxy|nfq] VERB [OPTION...]", true},
      command_rules},
     {"explain",
@@ -135,12 +135,16 @@ static enum command_exit command_help(const struct arguments *arguments)
     }
     printf("\nExit codes: 0 good, 1 failed while running, 2 wrong arguments or configuration,\n"
            "3 a capture is damaged.\n"
-           "Manual pages: smtpwitness(8), smtpwitness.conf(5).\n");
+           "Manual pages: smtpwitness(8), smtpwitness.conf(5), smtpwitness-rules(8), smtpwitness-nfq(8),\n"
+           "smtpwitness-replay(8), smtpwitness-units(7), smtpwitness-verdicts(7).\n");
     return command_finish_output();
 }
 
 static const struct command *find_command(const char *name)
 {
+    if (strcmp(name, "help") == 0 || strcmp(name, "-h") == 0) {
+        name = "--help";
+    }
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(commands[i].name, name) == 0) {
             return &commands[i];
@@ -149,17 +153,29 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* A program started with a standard descriptor closed would hand its number to a socket. */
+/* A program started with a standard descriptor closed would hand its number to a socket. What is written to a closed
+ * standard output must fail and be said, not vanish: there the descriptor cannot be written to. */
 static void open_standard_descriptors(void)
 {
-    int fd;
-
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd != -1) {
-        close(fd);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) == -1) {
+            (void)open("/dev/null",
+                       fd == STDERR_FILENO ? O_WRONLY : O_RDONLY); /* the lowest number free: fd */
+        }
     }
+}
+
+static bool help_is_wanted(const struct command *command, int argc, char **argv)
+{
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0) {
+            return false;
+        }
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return !command->form.verbatim || argc == 3;
+        }
+    }
+    return false;
 }
 
 int main(int argc, char **argv)
@@ -180,7 +196,7 @@ int main(int argc, char **argv)
                 argv[1]);
         return COMMAND_USAGE;
     }
-    if (argc == 3 && strcmp(argv[2], "--help") == 0) {
+    if (help_is_wanted(command, argc, argv)) {
         print_command(command);
         return (int)command_finish_output();
     }

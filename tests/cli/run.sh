@@ -61,11 +61,14 @@ arguments() {
     refuses 'value that is none of the choices' 2 'xml.*logfmt\|json' proxy --format=xml
     refuses 'option twice' 2 'stands twice' proxy --format=json --format=json
     refuses 'operand too many' 2 "unexpected 'more'" check "$work/good.conf" more
+    refuses 'more files than fit' 2 'more than 256 words' replay $(seq 257)
     refuses 'operand missing' 2 'FILE... is missing' replay
     refuses 'check: a way to stand here that there is not' 2 'must be one of proxy\|nfq' check --machine=bridge "$work/good.conf"
     refuses 'rules: nothing said' 2 'say load, unload, show' rules
     refuses 'rules: unknown verb' 2 "unknown verb 'shwo'" rules shwo
     refuses 'rules: unknown option' 2 "unknown option '--prot'" rules show --prot
+    refuses 'rules: --config without its value' 2 '--config wants a value' rules show --config
+    refuses 'rules: --config behind the verb' 2 'number.conf:2: ' rules show --config="$work/number.conf"
     refuses 'rules: bad configuration' 2 'number.conf:2: ' rules --config="$work/number.conf" show
     refuses 'check: no such file' 2 'none.conf' check "$work/none.conf"
     refuses 'check: a directory' 2 "$work" check "$work"
@@ -87,7 +90,11 @@ arguments() {
     prints 'rules show: rules.conf wins over the configuration' '-m recent ! --rcheck' rules --config="$work/rules_of.conf" show
     rm "$work/rules.conf"
     prints 'help names the manual' 'smtpwitness\(8\)' --help
+    prints 'help by other names' 'smtpwitness proxy' help
     prints 'help of a command' '--pid-file' proxy --help
+    prints 'help of a command, behind an option' '--pid-file' proxy --foreground --help
+    prints 'help of the rules' '--translated' rules load --help
+    prints 'help of the rules, without a verb' '--translated' rules nfq --help
     prints 'version' '^smtpwitness [0-9]+\.[0-9]+' --version
     prints 'explain lists causes' '^data-start-stall +' explain
     prints 'explain says what to do' "client's administrator" explain data-start-stall
@@ -103,9 +110,17 @@ arguments() {
     done
     [ -z "$bad" ]
     judge 'every cause listed can be explained' $? "$bad"
-    "$program" --help >/dev/full 2>"$work/err"
-    [ $? -eq 1 ] && grep -q 'No space left' "$work/err"
-    judge 'a full disk is said' $? "$(cat "$work/err")"
+    local words
+    for words in --help explain --dump-config 'rules show' 'rules nfq show' "check $work/good.conf"; do
+        # shellcheck disable=SC2086  # words
+        "$program" $words >/dev/full 2>"$work/err"
+        [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -qE 'No space left|cannot write' "$work/err"
+        judge "a full disk is said in one line: $words" $? "$(head -c 300 "$work/err")"
+        # shellcheck disable=SC2086
+        "$program" $words >&- 2>"$work/err"
+        [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -qE 'Bad file descriptor|cannot write' "$work/err"
+        judge "a closed output is said in one line: $words" $? "$(head -c 300 "$work/err")"
+    done
 }
 
 inside() { ip netns exec "$namespace" "$@"; }
