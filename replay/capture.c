@@ -15,6 +15,7 @@
 #define COPY_OCTETS       65536
 #define SECONDS_MOST      INT64_C(253402300799) /* the year 9999: what pcapng can say beyond is nonsense */
 #define CLOSE_DESCRIPTORS 1024                  /* more than the files of one call */
+#define NO_UNPACKER       127                   /* exit status of its process, as of a shell's */
 
 struct capture {
     pcap_t *pcap; /* owns `file` once it is open */
@@ -38,10 +39,11 @@ const char *capture_path(const struct capture *capture)
 }
 
 /* The first two octets, put back. */
-static bool starts_as_gzip(FILE *file)
+static bool starts_as_gzip(FILE *file, bool *empty)
 {
     int first = getc(file);
     int second = first == EOF ? EOF : getc(file);
+    *empty = first == EOF && !ferror(file);
     if (second != EOF) {
         ungetc(second, file);
     }
@@ -102,14 +104,14 @@ static bool unpack(struct capture *capture)
     if (capture->unpacker == 0) {
         child_signals();
         if (dup2(in[0], STDIN_FILENO) == -1 || dup2(out[1], STDOUT_FILENO) == -1) {
-            _exit(127);
+            _exit(NO_UNPACKER);
         }
         int null = open("/dev/null", O_WRONLY);
         if (null == -1 || dup2(null, STDERR_FILENO) == -1) { /* what is wrong we say ourselves */
-            _exit(127);
+            _exit(NO_UNPACKER);
         }
         execlp("gzip", "gzip", "-dc", (char *)NULL);
-        _exit(127);
+        _exit(NO_UNPACKER);
     }
     if (capture->unpacker == -1) {
         goto out;
@@ -134,8 +136,9 @@ out:
     return good;
 }
 
-/* Waits for the children; false when the unpacker found its input damaged. Its reader is closed or at its end. */
-static bool reap(struct capture *capture)
+/* Waits for the children; false when the unpacker found its input damaged. Its reader is closed or at its end.
+ * `missing`, if wanted: there is no unpacker. */
+static bool reap(struct capture *capture, bool *missing)
 {
     bool good = true;
     pid_t *children[] = {&capture->unpacker, &capture->feeder};
@@ -146,6 +149,10 @@ static bool reap(struct capture *capture)
             }
             if (i == 0) {
                 good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+                if (missing != NULL) {
+                    *missing = WIFEXITED(status) && WEXITSTATUS(status) == NO_UNPACKER;
+                    good = good || WIFSIGNALED(status); /* we stopped reading */
+                }
             }
         }
         *children[i] = 0;
@@ -189,7 +196,8 @@ struct capture *capture_open(const char *path, char error[CAPTURE_TEXT_SIZE])
         return NULL;
     }
     setvbuf(capture->file, capture->buffer, _IOFBF, sizeof capture->buffer);
-    if (starts_as_gzip(capture->file)) {
+    bool empty;
+    if (starts_as_gzip(capture->file, &empty)) {
         if (!unpack(capture)) {
             snprintf(error, CAPTURE_TEXT_SIZE, "cannot unpack %.200s: %s", capture_path(capture),
                      strerror(errno));
@@ -198,10 +206,22 @@ struct capture *capture_open(const char *path, char error[CAPTURE_TEXT_SIZE])
         }
         setvbuf(capture->file, capture->buffer, _IOFBF, sizeof capture->buffer);
     }
+    if (empty) {
+        snprintf(error, CAPTURE_TEXT_SIZE, "%.160s is empty", capture_path(capture));
+        capture_close(capture);
+        return NULL;
+    }
     capture->pcap = pcap_fopen_offline_with_tstamp_precision(capture->file, PCAP_TSTAMP_PRECISION_MICRO, why);
     if (capture->pcap == NULL) {
+        bool missing = false;
+        fclose(capture->file);
+        capture->file = NULL;
+        bool good = reap(capture, &missing);
         snprintf(error, CAPTURE_TEXT_SIZE, "%.160s is no capture file that can be read: %.120s",
-                 capture_path(capture), why);
+                 capture_path(capture),
+                 missing ? "it is compressed, and gzip is not installed"
+                 : good  ? why
+                         : "its compressed data is damaged or cut");
         capture_close(capture);
         return NULL;
     }
@@ -225,7 +245,7 @@ void capture_close(struct capture *capture)
     if (capture->feeder > 0) {
         kill(capture->feeder, SIGTERM);
     }
-    (void)reap(capture);
+    (void)reap(capture, NULL);
     free(capture);
 }
 
@@ -257,7 +277,8 @@ enum capture_result capture_next(struct capture *capture, struct capture_packet 
         return CAPTURE_PACKET;
     }
     if (result == PCAP_ERROR_BREAK) { /* the end of the file */
-        return reap(capture) ? CAPTURE_END : capture_damage(capture, "its compressed data is damaged or cut");
+        return reap(capture, NULL) ? CAPTURE_END
+                                   : capture_damage(capture, "its compressed data is damaged or cut");
     }
     return capture_damage(capture, pcap_geterr(capture->pcap));
 }

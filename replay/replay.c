@@ -236,11 +236,16 @@ static void say_remarks(const struct replay *replay)
     struct tracker_stats stats;
     FILE *to = replay->options->remarks;
     tracker_stats(replay->tracker, &stats);
+    if (replay->totals->sessions == 0 && !replay->damaged) {
+        fprintf(to, "smtpwitness: replay: %s\n",
+                replay->options->any_port
+                    ? "no SMTP session on any port; --port=N names one whose beginning was not captured"
+                    : "no SMTP session on the ports of SMTP; --port=N names others, --any-port tries all");
+    }
     if (replay->totals->time_steps > 0) {
         fprintf(to,
                 "smtpwitness: replay: the clock of the capture stepped, or nothing at all was captured for "
-                "more than an "
-                "hour, %" PRIu64 " times; nobody is charged for that time\n",
+                "more than an hour, %" PRIu64 " times; nobody is charged for that time\n",
                 replay->totals->time_steps);
     }
     if (stats.copies > 0) {
@@ -291,9 +296,10 @@ enum replay_result replay_run(const struct replay_options *options, struct repla
     read_all(&replay);
     if (options->format == REPLAY_TEXT) {
         fprintf(options->output,
-                "%" PRIu64 " packets, %" PRIu64 " SMTP sessions: %" PRIu64 " without a fault, %" PRIu64
+                "%" PRIu64 " packet%s, %" PRIu64 " SMTP session%s: %" PRIu64 " without a fault, %" PRIu64
                 " with one, %" PRIu64 " that cannot be judged\n",
-                totals->packets, totals->sessions, totals->sessions - totals->faults - totals->unjudged,
+                totals->packets, totals->packets == 1 ? "" : "s", totals->sessions,
+                totals->sessions == 1 ? "" : "s", totals->sessions - totals->faults - totals->unjudged,
                 totals->faults, totals->unjudged);
     }
     fflush(options->output);

@@ -1,10 +1,12 @@
 #include "replay/story.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "core/base/attributes.h"
 #include "core/report/record_fields.h"
 
 struct story_turn {
@@ -198,25 +200,43 @@ static void print_turns(const struct story *story, uint64_t start_us, FILE *to)
     }
 }
 
+/* The words about a leg, with what stands between them. */
+struct leg_line {
+    FILE *to;
+    const char *before;
+};
+
+static void PRINTF_LIKE(2, 3) leg_say(struct leg_line *line, const char *format, ...)
+{
+    va_list arguments;
+    fputs(line->before, line->to);
+    line->before = "; ";
+    va_start(arguments, format);
+    vfprintf(line->to, format, arguments);
+    va_end(arguments);
+}
+
 /* What was lost, repeated and left over on a leg. `sent`: what went towards its side. */
-static void print_losses(const struct flow_side *own, const struct flow_side *sent,
-                         const struct leg_evidence *leg, FILE *to)
+static void print_losses(struct leg_line *line, const struct flow_side *own, const struct flow_side *sent,
+                         const struct leg_evidence *leg)
 {
     bool only_fin = leg->unacked_octets == 1 && (sent->flags & FLOW_SIDE_FIN) != 0;
     if (sent->repeated_after != 0) {
-        fprintf(to, " repeated towards it: %u;", sent->repeated_after);
+        leg_say(line, "repeated towards it: %u", sent->repeated_after);
     }
     if (own->repeated_before != 0) {
-        fprintf(to, " lost between it and us, and repeated: %u;", own->repeated_before);
+        leg_say(line, "lost between it and us, and repeated: %u", own->repeated_before);
     }
     if (own->duplicate_acks != 0) {
-        fprintf(to, " duplicate acknowledgements from it: %u;", own->duplicate_acks);
+        leg_say(line, "duplicate acknowledgements from it: %u", own->duplicate_acks);
     }
     if (leg->unacked_octets != 0 && !only_fin) {
-        fprintf(to, " sent to it and not acknowledged: %" PRIu32 " octets;", leg->unacked_octets);
+        leg_say(line, "sent to it and not acknowledged: %" PRIu32 " octet%s", leg->unacked_octets,
+                leg->unacked_octets == 1 ? "" : "s");
     }
     if (leg->revealed_octets != 0) {
-        fprintf(to, " it sent %" PRIu32 " octets that never came by here;", leg->revealed_octets);
+        leg_say(line, "it sent %" PRIu32 " octet%s that never came by here", leg->revealed_octets,
+                leg->revealed_octets == 1 ? "" : "s");
     }
 }
 
@@ -226,20 +246,21 @@ static void print_leg(const struct tracker_session *tracked, const struct record
     const struct leg_evidence *leg = &record->legs[side_index(side)];
     const struct flow_side *own = &tracked->entry->flow.sides[side_index(side)];
     const struct flow_side *sent = &tracked->entry->flow.sides[side_index(side_other(side))];
+    struct leg_line line = {.to = to, .before = " "};
     char text[32];
     fprintf(to, "  %s leg:", side_name(side));
     if (leg->rtt_us != 0) {
-        fprintf(to, " round trip %s;", duration_text(leg->rtt_us, text));
+        leg_say(&line, "round trip %s", duration_text(leg->rtt_us, text));
     }
     if (own->ttl_low != 0) {
-        fprintf(to, " ttl %u;", own->ttl_high);
+        leg_say(&line, "ttl %u", own->ttl_high);
     }
-    print_losses(own, sent, leg, to);
+    print_losses(&line, own, sent, leg);
     if (own->reset_ttl != 0) {
-        fprintf(to, " its reset has ttl %u;", own->reset_ttl);
+        leg_say(&line, "its reset has ttl %u", own->reset_ttl);
     }
     if (leg->icmp_seen) {
-        fprintf(to, " ICMP type %u code %u;", leg->icmp_type, leg->icmp_code);
+        leg_say(&line, "ICMP type %u code %u", leg->icmp_type, leg->icmp_code);
     }
     static const struct {
         uint32_t flag;
@@ -255,13 +276,22 @@ static void print_leg(const struct tracker_session *tracked, const struct record
     };
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
         if (own->flags & marks[i].flag) {
-            fprintf(to, " %s;", marks[i].text);
+            leg_say(&line, "%s", marks[i].text);
         }
     }
     if (!(own->flags & FLOW_SIDE_SEEN)) {
-        fprintf(to, " no packet of it was captured;");
+        leg_say(&line, "no packet of it was captured");
     }
     fprintf(to, "\n");
+}
+
+/* Otherwise nothing in the story says why it stops there. */
+static void print_capture_end(const struct tracker_session *tracked, const struct record *record, FILE *to)
+{
+    if (tracked->session.end == SESSION_END_CAPTURE) {
+        fprintf(to, "  %6" PRIu64 ".%03" PRIu64 "  -- the capture ends\n", record->duration_us / 1000000,
+                record->duration_us / 1000 % 1000);
+    }
 }
 
 static void print_head(const struct record *record, FILE *to)
@@ -323,6 +353,7 @@ void story_print(const struct story *story, const struct tracker_session *tracke
     if (story != NULL) {
         fprintf(to, "     seconds  phase        who owes the next word, and for how long\n");
         print_turns(story, tracked->session.start_us, to);
+        print_capture_end(tracked, record, to);
     }
     print_leg(tracked, record, SIDE_CLIENT, to);
     print_leg(tracked, record, SIDE_SERVER, to);

@@ -12,7 +12,8 @@
 static const char *const templates[] = {
     [CAUSE_CLEAN] = "the session ended as it should",
     [CAUSE_PROBE_ONLY] = "the client connected, said nothing and left: a health check or port scan",
-    [CAUSE_IDLE_REAPED] = "the session was idle for {waited} between mails and was closed: nothing was lost",
+    [CAUSE_IDLE_REAPED] =
+        "the {ender} closed the session between mails, after {waited} without a command: nothing was lost",
     [CAUSE_EARLY_TALK] = "the client spoke before it was its turn and the server refused it for that",
     [CAUSE_GAVE_UP_EARLY] =
         "the client left after {waited} while the server owed {turn}; RFC 5321 asks it to wait "
@@ -55,7 +56,7 @@ static const char *const templates[] = {
     [CAUSE_TLS_ALERT] =
         "the TLS handshake failed: alert {alert}; the one who sends an alert is the one who complains",
     [CAUSE_CONNECT_UNANSWERED] =
-        "no answer to our SYNs to the server, {waited}{others}: its host, the path or a silent filter",
+        "no answer to the SYNs to the server for {waited}{others}: its host, the path or a silent filter",
     [CAUSE_UNREACHABLE] = "ICMP says that the {suspect} cannot be reached",
     [CAUSE_LEG_UNANSWERED] =
         "what was sent to the {suspect} is repeated and not acknowledged{others}: the network on the {leg} "
@@ -86,7 +87,8 @@ static const char *const templates[] = {
     [CAUSE_SPLIT_DOT] =
         "the final dot and its CRLF came apart behind a box that masks banners (PIX), and the server "
         "never answered",
-    [CAUSE_SOURCE_FILTERED] = "no answer to our SYNs for {waited}{others}: a filter or limit that drops them",
+    [CAUSE_SOURCE_FILTERED] =
+        "no answer to the SYNs of this source for {waited}{others}: a filter or limit that drops them",
     [CAUSE_PER_SOURCE_LIMIT] = "the server refused: too many connections from this source{count}",
     [CAUSE_PER_SOURCE_RATE] = "the server refused: this source is too fast for it (reply {code})",
     [CAUSE_REPUTATION] = "the server refused this source for its reputation (reply {code})",
@@ -103,7 +105,7 @@ static const char *const templates[] = {
     [CAUSE_OBSERVER_LOSS] = "we lost packets ourselves: no judgement",
     [CAUSE_WITNESS_STOPPED] = "the witness itself stopped or had no room",
     [CAUSE_CAPTURE_GAP] = "part of the session was not seen: no judgement",
-    [CAUSE_UNDETERMINED] = "what was seen fits no single explanation",
+    [CAUSE_UNDETERMINED] = "what was seen does not say whose fault it was",
 };
 _Static_assert(sizeof templates / sizeof templates[0] == CAUSE_COUNT, "a sentence per cause");
 
@@ -131,7 +133,9 @@ static void PRINTF_LIKE(2, 3) sentence_add(struct sentence *sentence, const char
 static void add_duration(struct sentence *sentence, uint64_t us)
 {
     uint64_t ms = us / 1000;
-    if (ms < 1000) {
+    if (ms == 0) {
+        sentence_add(sentence, "less than 1 ms");
+    } else if (ms < 1000) {
         sentence_add(sentence, "%llu ms", (unsigned long long)ms);
     } else if (ms < 120000) {
         sentence_add(sentence, "%llu.%llu s", (unsigned long long)(ms / 1000),
@@ -405,6 +409,22 @@ static void add_placeholder(struct sentence *sentence, const char *name, size_t 
     }
 }
 
+/* A session without a fault did not always end as it should: its end may not have been seen. */
+static const char *clean_sentence(const struct facts *facts)
+{
+    if (facts->bits & FACT_ORDERLY) {
+        return templates[CAUSE_CLEAN];
+    }
+    if (facts->end == SESSION_END_NONE) {
+        return "nothing has gone wrong so far";
+    }
+    if (facts->end == SESSION_END_CAPTURE || facts->end == SESSION_END_DRAIN) {
+        return "nothing had gone wrong when the observation ended";
+    }
+    return (facts->bits & FACT_TLS) ? "as far as can be seen inside TLS, the session ended as it should"
+                                    : "the client left without QUIT, while nothing was under way";
+}
+
 void explain_verdict(const struct facts *facts, struct verdict *verdict)
 {
     struct sentence sentence = {.text = verdict->explain, .room = sizeof verdict->explain};
@@ -414,6 +434,7 @@ void explain_verdict(const struct facts *facts, struct verdict *verdict)
         end_gone ? "the client answered with a reset, as a host does whose connection is gone, and no end of "
                    "it had "
                    "passed here: a reset was forged towards it, or its own end was lost on the client leg"
+        : verdict->cause == CAUSE_CLEAN ? clean_sentence(facts)
         : undecided ? "the server refused (reply {code}), for its load or for this source: it does not say"
                     : templates[verdict->cause];
     verdict->explain[0] = '\0';

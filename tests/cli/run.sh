@@ -48,6 +48,28 @@ prints() { # name pattern arguments...
     judge "$name" $? "exit $status: $(head -c 300 "$work/err" "$work/out")"
 }
 
+captures() { # what replay says about files that are no captures
+    : >"$work/empty"
+    printf 'no capture\n' >"$work/text"
+    printf '\037\213\010' >"$work/cut.gz"
+    printf '\324\303\262\241\002\000\004\000\000\000\000\000\000\000\000\000\000\000\004\000\001\000\000\000' >"$work/header.pcap"
+    gzip -c "$work/text" >"$work/text.gz"
+    gzip -c "$work/header.pcap" >"$work/header.gz"
+    refuses 'replay: no such file' 2 'cannot read .*none.pcap: No such file' replay "$work/none.pcap"
+    refuses 'replay: a directory' 2 'Is a directory' replay "$work"
+    refuses 'replay: an empty file' 2 'empty is empty' replay "$work/empty"
+    refuses 'replay: nothing on standard input' 2 'standard input is empty' replay -
+    refuses 'replay: a text' 2 'text is no capture file that can be read' replay "$work/text"
+    refuses 'replay: a compressed text' 2 'unknown file format' replay "$work/text.gz"
+    refuses 'replay: cut compressed data' 2 'damaged or cut' replay "$work/cut.gz"
+    refuses 'replay: no sessions' 0 'no SMTP session on the ports of SMTP.*--any-port' replay --format=json "$work/header.pcap"
+    refuses 'replay: no sessions in a compressed one' 0 'no SMTP session on any port' replay --format=json --any-port "$work/header.gz"
+    mkdir "$work/bin" # no gzip there
+    PATH=$work/bin "$program" replay "$work/header.gz" 2>"$work/err"
+    [ $? -eq 2 ] && grep -q 'gzip is not installed' "$work/err"
+    judge 'replay: without gzip' $? "$(cat "$work/err")"
+}
+
 arguments() {
     printf '[limits]\nper-source = 20\n' >"$work/good.conf"
     printf '[limits]\nper-source = 20\nper-source = 30\n' >"$work/twice.conf"
@@ -104,6 +126,7 @@ arguments() {
     prints 'the dump is a good file' ': ok$' check "$work/dump.conf"
     "$program" --print-sample >"$work/sample.conf"
     prints 'the sample is a good file' ': ok$' check "$work/sample.conf"
+    captures
     local cause bad=
     for cause in $("$program" explain | awk '/^[a-z]/ { print $1 }'); do
         "$program" explain "$cause" | grep -q '^What was seen' || bad+=" $cause"

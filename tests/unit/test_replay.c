@@ -219,7 +219,16 @@ static void test_time_steps(void **state)
                                      .remarks = remarks};
     assert_int_equal(replay_run(&options, &totals), REPLAY_OK);
     fclose(output);
+    char *story = NULL;
+    options.output = open_memstream(&story, &text_length);
+    options.format = REPLAY_TEXT;
+    assert_int_equal(replay_run(&options, &totals), REPLAY_OK);
+    fclose(options.output);
     fclose(remarks);
+    assert_non_null(strstr(story, "\n       0.000  -- the capture ends\n"));
+    assert_non_null(strstr(story, "  client leg: ttl 60\n"));
+    assert_non_null(strstr(story, "5 packets, 2 SMTP sessions: "));
+    free(story);
     assert_int_equal(totals.packets, 5);
     assert_int_equal(totals.time_steps, 2);
     assert_int_equal(totals.sessions, 2); /* the SYN years later is another attempt */

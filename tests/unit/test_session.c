@@ -481,6 +481,35 @@ static void test_body_without_354(void **state) /* S73 */
     expect_verdict(FAULT_CLIENT, CAUSE_BODY_WITHOUT_354, CONFIDENCE_CERTAIN);
 }
 
+static void test_sentences_of_clean_sessions(void **state)
+{
+    (void)state;
+    story_begin();
+    hello();
+    ends(SESSION_END_CAPTURE);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
+    assert_string_equal(record.verdict.explain, "nothing had gone wrong when the observation ended");
+    story_begin();
+    hello();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_string_equal(record.verdict.explain, "the client left without QUIT, while nothing was under way");
+    story_begin();
+    hello();
+    quit();
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_CERTAIN);
+    assert_string_equal(record.verdict.explain, "the session ended as it should");
+    story_begin();
+    data();
+    client("x\r\n.\r\n");
+    server("250 ok\r\n");
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_IDLE_REAPED, CONFIDENCE_CERTAIN);
+    assert_string_equal(record.verdict.explain, "the server closed the session between mails, after less "
+                                                "than 1 ms without a command: nothing was lost");
+}
+
 /* A body that came too early, but was wanted: an error before it proves nothing. */
 static void test_early_body_that_was_wanted(void **state)
 {
@@ -2054,6 +2083,7 @@ int main(void)
         cmocka_unit_test(test_early_talk),
         cmocka_unit_test(test_body_without_354),
         cmocka_unit_test(test_early_body_that_was_wanted),
+        cmocka_unit_test(test_sentences_of_clean_sessions),
         cmocka_unit_test(test_server_silent_in_each_phase),
         cmocka_unit_test(test_unfinished_replies),
         cmocka_unit_test(test_server_hangs_up),
