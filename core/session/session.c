@@ -12,10 +12,18 @@ _Static_assert(sizeof(struct session) <= 720, "a session must stay small");
 
 #define PROBE_AFTER_US 5000000
 
+enum phase session_phase(const struct session *session)
+{
+    return (session->flags & SESSION_UNCONFIRMED) ? PHASE_CONNECT : session->dialogue.phase;
+}
+
 enum side session_debtor(const struct session *session)
 {
     if (session->flags & SESSION_HELD) {
         return SIDE_NONE;
+    }
+    if (session->flags & SESSION_UNCONFIRMED) {
+        return SIDE_CLIENT;
     }
     if (session->flags & SESSION_PUSHED_CLIENT) {
         return SIDE_SERVER;
@@ -40,7 +48,7 @@ struct session_moment session_picture(const struct session *session, uint64_t no
     const struct dialogue *dialogue = &session->dialogue;
     enum side debtor = session_debtor(session);
     return (struct session_moment){
-        .phase = (uint8_t)dialogue->phase,
+        .phase = (uint8_t)session_phase(session),
         .owed_by = (uint8_t)debtor,
         .pushed_back = (session->flags & (SESSION_PUSHED_CLIENT | SESSION_PUSHED_SERVER)) != 0,
         .line_open = debtor != SIDE_NONE && dialogue_line_open(dialogue, debtor),
@@ -125,6 +133,8 @@ static void session_charge(struct session *session, uint64_t now_us)
     }
     if (session->flags & SESSION_HELD) {
         account = network = ACCOUNT_WITNESS;
+    } else if (session->flags & SESSION_UNCONFIRMED) {
+        account = network = ACCOUNT_CLIENT_NETWORK;
     } else if (session->dialogue.phase == PHASE_CONNECT) {
         account = network = ACCOUNT_SERVER_NETWORK;
     } else if (debtor == SIDE_NONE) { /* all is said: who has not closed yet */
@@ -279,6 +289,24 @@ void session_on_connected(struct session *session, uint64_t now_us)
     silence_ends(session, now_us);
 }
 
+void session_on_answered(struct session *session, uint64_t now_us)
+{
+    session_on_connected(session, now_us);
+    session->flags |= SESSION_UNCONFIRMED;
+}
+
+void session_on_confirmed(struct session *session, uint64_t now_us)
+{
+    if ((session->flags & SESSION_UNCONFIRMED) && session->end == SESSION_END_NONE) {
+        enum side debtor = session_debtor(session);
+        session_charge(session, now_us);
+        session->flags &= ~(uint32_t)SESSION_UNCONFIRMED;
+        session_update_turn(session, SIDE_NONE, debtor, now_us);
+        session->turn_since_us = now_us;
+        silence_ends(session, now_us);
+    }
+}
+
 /* What the server's octets may have decided. `before` is the picture from just before them. */
 static void session_after_server(struct session *session, const struct session_moment *before,
                                  uint32_t mails_before)
@@ -374,6 +402,7 @@ static void before_octets(struct session *session, enum side side, enum side deb
 void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
                        uint64_t now_us)
 {
+    session_on_confirmed(session, now_us);
     enum side debtor = session_debtor(session);
     uint32_t mails_before = session->dialogue.mails.ok;
     before_octets(session, side, debtor, now_us);
@@ -391,6 +420,7 @@ void session_on_octets(struct session *session, enum side side, const uint8_t *o
 
 void session_on_skipped(struct session *session, enum side side, uint64_t length, uint64_t now_us)
 {
+    session_on_confirmed(session, now_us);
     enum side debtor = session_debtor(session);
     session_charge(session, now_us);
     neighbours_heard(session_neighbours(session), session->seat, side, now_us);
@@ -400,6 +430,7 @@ void session_on_skipped(struct session *session, enum side side, uint64_t length
 
 void session_on_passed(struct session *session, enum side side, uint64_t length, uint64_t now_us)
 {
+    session_on_confirmed(session, now_us);
     enum side debtor = session_debtor(session);
     before_octets(session, side, debtor, now_us);
     dialogue_pass(&session->dialogue, side, length);
@@ -521,7 +552,7 @@ void session_set_evidence(struct session *session, enum side side, const struct 
     const struct session_moment *moment = &session->moment;
     bool over = session->end != SESSION_END_NONE;
     enum side debtor = over ? (enum side)moment->owed_by : session_debtor(session);
-    enum phase phase = over ? (enum phase)moment->phase : session->dialogue.phase;
+    enum phase phase = over ? (enum phase)moment->phase : session_phase(session);
     if (!was_stuck && debtor == side && leg_is_stuck(session, side) && phase != PHASE_CONNECT) {
         uint64_t silent_us = over ? session->start_us + (uint64_t)(moment->age_ms - moment->waited_ms) * 1000
                                   : session->progress_us;
@@ -553,7 +584,7 @@ static uint64_t session_silence_limit_us(const struct session *session)
     if (session_is_idle(session)) {
         return session->timeouts->idle_us;
     }
-    return policy_silence_us(session->timeouts, session->dialogue.phase);
+    return policy_silence_us(session->timeouts, session_phase(session));
 }
 
 static uint64_t earlier(uint64_t deadline_us, uint64_t since_us, uint64_t after_us, bool done)

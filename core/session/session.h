@@ -117,6 +117,10 @@ void session_on_held(struct session *session, bool held, uint64_t now_us);
 
 /* Stream events. Each charges the time before it to the ledger first. */
 void session_on_connected(struct session *session, uint64_t now_us);
+/* Where packets are seen, in two steps: the server has answered the SYN, and the client that answer. The first octets
+ * confirm it, too. */
+void session_on_answered(struct session *session, uint64_t now_us);
+void session_on_confirmed(struct session *session, uint64_t now_us);
 void session_on_octets(struct session *session, enum side side, const uint8_t *octets, size_t length,
                        uint64_t now_us);
 void session_on_skipped(struct session *session, enum side side, uint64_t length, uint64_t now_us);

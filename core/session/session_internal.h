@@ -32,6 +32,7 @@ enum session_flag {
     SESSION_TARPIT = 1u << 23, /* several replies in a row came late, none sooner than the one before it */
     SESSION_OUT_OF_TURN =
         1u << 24, /* inside TLS: the server spoke where the client was awaited; `moment` is of then */
+    SESSION_UNCONFIRMED = 1u << 25, /* the server has answered the SYN, the client not yet that answer */
 };
 /* Probes of the current silence so far, in the flags: an answer vouches for the time before it, so a long silence is
  * probed again after twice, four times ... as long. Seldom enough to keep no box's memory of the connection fresh. */
@@ -68,6 +69,9 @@ void session_forecast_look(struct session *session, uint64_t now_us);
 
 /* session_record.c: what every line says. */
 void session_record_fill(const struct session *session, struct record *record, uint64_t now_us);
+
+/* Where it stands: PHASE_CONNECT until both sides know that there is a connection. */
+enum phase session_phase(const struct session *session);
 
 /* Whose move it is, counting back-pressure: a leg that takes nothing makes its side the debtor. */
 enum side session_debtor(const struct session *session);

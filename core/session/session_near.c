@@ -85,7 +85,7 @@ void session_near_facts(const struct session *session, uint64_t at_us, struct fa
 {
     struct neighbours *neighbours = session_neighbours(session);
     const struct leg_evidence *leg = facts->suspect_leg;
-    if (facts->phase == PHASE_CONNECT) {
+    if (facts->phase == PHASE_CONNECT && !(session->flags & SESSION_CONNECTED)) {
         uint32_t repeated = facts->server_leg != NULL ? facts->server_leg->retrans_count : 0;
         facts->near = neighbours_of_connect(neighbours, session->seat, repeated, at_us);
     } else if ((facts->bits & FACT_UNDELIVERED) && leg != NULL && leg->unacked_since_us != 0) {

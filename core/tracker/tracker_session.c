@@ -344,12 +344,14 @@ static void on_event(void *context, enum flow_event event, enum side side, uint6
     }
     switch (event) {
     case FLOW_EVENT_CONNECTED:
-        session_on_connected(&tracked->session, now_us);
+        session_on_answered(&tracked->session, now_us);
         tracked->silence_us = tracked->session.progress_us;
         set_handshake_rtt(tracked);
         tracker_step(tracker, tracked, TRACKER_STEP_CONNECTED, SIDE_SERVER, now_us);
         break;
     case FLOW_EVENT_ESTABLISHED:
+        session_on_confirmed(&tracked->session, now_us);
+        tracked->silence_us = tracked->session.progress_us;
         set_handshake_rtt(tracked);
         break;
     case FLOW_EVENT_FIN:

@@ -26,7 +26,6 @@ static const char *const end_names[SESSION_END_COUNT] = {
 static unsigned owers(enum phase phase)
 {
     switch (phase) {
-    case PHASE_CONNECT:
     case PHASE_GREETING:
     case PHASE_STARTTLS:
     case PHASE_DATA:
@@ -35,6 +34,7 @@ static unsigned owers(enum phase phase)
     case PHASE_QUIT:
     case PHASE_COMMAND:
         return 1u << SIDE_SERVER;
+    case PHASE_CONNECT: /* the client owes when it does not take the server's answer to its SYN */
     case PHASE_HELO:
     case PHASE_TLS:
     case PHASE_AUTH:
@@ -87,7 +87,9 @@ static void cell_facts(struct facts *facts, enum phase phase, enum side side, en
         facts->bits |= FACT_REPLY_DECIDES | (stalled && side == SIDE_CLIENT ? FACT_SERVER_TIRED : 0);
         facts->reply_class = stalled && side == SIDE_CLIENT ? REPLY_CLASS_TIMEOUT : REPLY_CLASS_OTHER;
     }
-    facts->connect = end == SESSION_END_CONNECT_FAILED ? CONNECT_TIMED_OUT : CONNECT_ESTABLISHED;
+    facts->connect = end == SESSION_END_CONNECT_FAILED               ? CONNECT_TIMED_OUT
+                     : phase == PHASE_CONNECT && side == SIDE_SERVER ? CONNECT_PENDING
+                                                                     : CONNECT_ESTABLISHED;
 }
 
 static void cell_line(const struct facts *facts, const struct verdict *verdict, char *line, size_t room)

@@ -348,6 +348,46 @@ static void test_connecting_stalls(void **state)
     assert_said_within(3);
 }
 
+/* The server's answer is lost on its way to the client: the connection never came about, and not for want of a greeting. */
+static void test_answer_to_the_syn_is_lost(void **state)
+{
+    (void)state;
+    syn();
+    next[0]++;
+    for (unsigned seconds = 1; seconds <= 8; seconds *= 2) {
+        pass(SIDE_SERVER, PACKET_SYN | PACKET_ACK, "");
+        wait_s(seconds);
+        next[0]--;
+        syn();
+        next[0]++;
+    }
+    assert_int_equal(stalls, 1);
+    assert_int_equal(stall.phase, PHASE_CONNECT);
+    assert_int_equal(stall.fault, FAULT_CLIENT_NETWORK);
+    wait_s(300);
+    assert_int_equal(verdicts, 1);
+    assert_int_equal(verdict.fault, FAULT_CLIENT_NETWORK);
+    assert_int_equal(verdict.cause, CAUSE_LEG_UNANSWERED);
+    assert_int_equal(verdict.phase, PHASE_CONNECT);
+    assert_int_equal(verdict.owed_by, SIDE_CLIENT);
+    assert_int_equal(verdict.where, WHERE_CLIENT_LEG);
+}
+
+/* What comes behind the client's acknowledgement is the greeting's time. */
+static void test_no_greeting(void **state)
+{
+    (void)state;
+    syn();
+    next[0]++;
+    pass(SIDE_SERVER, PACKET_SYN | PACKET_ACK, "");
+    next[1]++;
+    acknowledge(SIDE_CLIENT);
+    wait_s(6);
+    assert_int_equal(stalls, 1);
+    assert_int_equal(stall.phase, PHASE_GREETING);
+    assert_int_equal(stall.owed_by, SIDE_SERVER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +404,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_client_gives_up_connecting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_syn_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_connecting_stalls, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answer_to_the_syn_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_greeting, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
