@@ -364,11 +364,15 @@ static const struct cause_text texts[] = {
         {
             .fault = FAULT_SERVER,
             .summary = "the server said that it is too busy, for everybody",
-            .seen =
-                "A reply such as `421 4.3.2 All server ports are busy`, `Too much load` or a lack of space.",
+            .seen = "A reply such as `421 4.3.2 All server ports are busy`, `Too much load`, or `452 4.3.1`: "
+                    "a lack "
+                    "of space, whatever it answers (MAIL, DATA, BDAT or the message).",
             .proves =
                 "What the server said of itself. It is not a limit on this client: a per-source limit has "
-                "other words. Where the words do not tell, policy is in `also`.",
+                "other words. Where the words do not tell, policy is in `also`. A 452 for want of space is a "
+                "`size-limit` instead, with server in `also`, where the mail is larger than the SIZE that "
+                "the "
+                "server offers in its EHLO reply.",
             .client_step =
                 "Nothing: the mail is retried. A backup server of lower preference helps the domain.",
             .server_step =
@@ -852,9 +856,11 @@ static const struct cause_text texts[] = {
             .summary = "the mail is larger than the server takes",
             .seen =
                 "A 552 (or 554) about the size, often while the client was still sending, then the end of "
-                "the connection.",
+                "the connection; or a 452 for want of space, to a mail larger than the SIZE that the server "
+                "offers.",
             .proves =
-                "What the server said: certain. With notes=client-saw-reset the client may never have read "
+                "What the server said: certain. A 452 may be about the size or about full storage: likely, "
+                "with server in `also`. With notes=client-saw-reset the client may never have read "
                 "it, because the reset that follows destroys unread replies; its log then says "
                 "`connection reset`, which is not the cause.",
             .client_step =

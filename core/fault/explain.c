@@ -430,11 +430,14 @@ void explain_verdict(const struct facts *facts, struct verdict *verdict)
     struct sentence sentence = {.text = verdict->explain, .room = sizeof verdict->explain};
     bool undecided = verdict->cause == CAUSE_OVERLOAD && (verdict->also & 1u << FAULT_POLICY) != 0;
     bool end_gone = verdict->cause == CAUSE_RESET_INJECTED && verdict->fault == FAULT_CLIENT_NETWORK;
+    bool oversize = verdict->cause == CAUSE_SIZE_LIMIT && (verdict->also & 1u << FAULT_SERVER) != 0;
     const char *rest =
         end_gone ? "the client answered with a reset, as a host does whose connection is gone, and no end of "
                    "it had "
                    "passed here: a reset was forged towards it, or its own end was lost on the client leg"
         : verdict->cause == CAUSE_CLEAN ? clean_sentence(facts)
+        : oversize  ? "the server refused for want of room (reply {code}) a message larger than the SIZE it "
+                      "offers: for its size, or its storage is full"
         : undecided ? "the server refused (reply {code}), for its load or for this source: it does not say"
                     : templates[verdict->cause];
     verdict->explain[0] = '\0';

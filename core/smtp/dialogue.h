@@ -120,9 +120,10 @@ struct dialogue {
     struct dialogue_count rcpts;
     struct dialogue_count commands; /* verbs, bodies not counted */
     struct dialogue_kept_reply kept;
-    uint64_t body_octets;                                          /* of the current or last body */
-    uint64_t octets[SIDE_PAIR];                                    /* all octets seen, by side_index() */
-    uint64_t announced_size;                                       /* SIZE= of the current MAIL, 0 = none */
+    uint64_t body_octets;       /* of the current or last body */
+    uint64_t octets[SIDE_PAIR]; /* all octets seen, by side_index() */
+    uint64_t announced_size;    /* SIZE= of the current MAIL, 0 = none */
+    uint64_t size_limit;        /* SIZE of the last EHLO reply (RFC 1870); 0 = none said */
     uint32_t limits_rcptmax, limits_mailmax, limits_rcptdomainmax; /* RFC 9422 as advertised; 0 = not */
     uint32_t errors;                                               /* 4xx/5xx replies so far */
     uint16_t last_code;                                            /* of the last complete reply */
@@ -146,7 +147,7 @@ struct dialogue {
     struct tls_stream tls;
 };
 
-_Static_assert(sizeof(struct dialogue) <= 416, "an idle session may cost 1 kB in all");
+_Static_assert(sizeof(struct dialogue) <= 424, "an idle session may cost 1 kB in all");
 
 #define DIALOGUE_KEEP_OCTETS 4096u
 

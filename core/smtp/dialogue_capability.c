@@ -21,6 +21,18 @@ static uint32_t limit_value(const uint8_t *text, size_t length)
     return length == 0 || length > 6 ? 0 : value; /* RFC 9422: at most six digits */
 }
 
+/* RFC 1870 section 4: up to 20 digits; none, or 0, is no limit. */
+static uint64_t capability_size(const uint8_t *text, size_t length)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9' || value > (UINT64_MAX - 9) / 10)
+            return 0;
+        value = value * 10 + (uint64_t)(text[i] - '0');
+    }
+    return value;
+}
+
 static void capability_limits(struct dialogue *dialogue, const uint8_t *text, size_t length)
 {
     while (length > 0) {
@@ -63,6 +75,7 @@ void reply_apply_capability(struct dialogue *dialogue, const struct reply *reply
     if (reply->first_line) {
         dialogue->flags &= ~DIALOGUE_OFFERED;
         dialogue->limits_rcptmax = dialogue->limits_mailmax = dialogue->limits_rcptdomainmax = 0;
+        dialogue->size_limit = 0;
         return; /* the server's name and a greeting */
     }
     if (reply->line_length <= 4)
@@ -80,6 +93,8 @@ void reply_apply_capability(struct dialogue *dialogue, const struct reply *reply
         dialogue_note(dialogue, DIALOGUE_CHUNKING_OFFERED);
     else if (keyword_is(text, word, "PIPECONNECT") || keyword_is(text, word, "X_PIPE_CONNECT"))
         dialogue_note(dialogue, DIALOGUE_PIPECONNECT_OFFERED);
+    else if (keyword_is(text, word, "SIZE") && word < length)
+        dialogue->size_limit = capability_size(text + word + 1, length - word - 1);
     else if (keyword_is(text, word, "LIMITS") && word < length)
         capability_limits(dialogue, text + word + 1, length - word - 1);
     else if (keyword_is_masked(text, word))

@@ -11,6 +11,23 @@ void kept_clear(struct dialogue *dialogue)
     state_drop(dialogue, STATE_CANDIDATE);
 }
 
+/* A reply about a mail that is larger than the SIZE the server offers: a 552 is about that, and a 452 may be. RFC 1870
+ * section 6 gives both codes for a mail that does not fit, for good or for now, and RFC 5321 452 for storage alone. */
+static enum reply_class kept_class(const struct dialogue *dialogue, enum verb verb, const struct reply *reply)
+{
+    enum reply_class class =
+        reply_text_classify(reply->code, reply->enhanced, reply->text, reply->text_length);
+    bool of_body = verb == VERB_END_OF_DATA || verb == VERB_BDAT || verb == VERB_BDAT_LAST;
+    bool oversize = dialogue->size_limit != 0 &&
+                    ((verb != VERB_NONE && dialogue->announced_size > dialogue->size_limit) ||
+                     (of_body && dialogue->body_octets > dialogue->size_limit));
+    if (oversize && reply->code == 552 && class == REPLY_CLASS_OTHER)
+        return REPLY_CLASS_SIZE;
+    if (oversize && reply->code == 452 && class == REPLY_CLASS_OVERLOAD)
+        return REPLY_CLASS_SIZE_OR_ROOM;
+    return class;
+}
+
 void kept_take(struct dialogue *dialogue, enum dialogue_reply_role role, enum verb verb,
                const struct reply *reply)
 {
@@ -23,7 +40,7 @@ void kept_take(struct dialogue *dialogue, enum dialogue_reply_role role, enum ve
     }
     kept_clear(dialogue);
     kept->role = role;
-    kept->class = reply_text_classify(reply->code, reply->enhanced, reply->text, reply->text_length);
+    kept->class = kept_class(dialogue, verb, reply);
     kept->verb = verb;
     kept->phase = dialogue->phase;
     kept->owed_by = dialogue->owed_by;

@@ -74,6 +74,7 @@ static bool reply_takes_leave(struct dialogue *dialogue, const struct reply *rep
     case REPLY_CLASS_GREYLISTING:
     case REPLY_CLASS_REPUTATION:
     case REPLY_CLASS_SIZE:
+    case REPLY_CLASS_SIZE_OR_ROOM:
     case REPLY_CLASS_AUTHENTICATION:
     case REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD:
     case REPLY_CLASS_OTHER:

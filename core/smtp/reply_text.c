@@ -149,7 +149,10 @@ static const struct text_row text_rows[] = {
     {0, "", "senderbase", NULL, REPUTATION},     /* Cisco ESA */
 
     /* Too large. */
-    {0, "5.3.4", "", NULL, REPLY_CLASS_SIZE},                         /* the same behind 554, 523, 550 */
+    {0, "5.3.4", "", NULL, REPLY_CLASS_SIZE}, /* the same behind 554, 523, 550 */
+    {0, "4.3.4", "", NULL, REPLY_CLASS_SIZE}, /* RFC 3463 X.3.4, for the time being */
+    {0, "5.2.3", "", NULL, REPLY_CLASS_SIZE}, /* RFC 3463 X.2.3: this mailbox's limit */
+    {0, "4.2.3", "", NULL, REPLY_CLASS_SIZE},
     {5, "", "message size exceeds", NULL, REPLY_CLASS_SIZE},          /* Postfix, Sendmail, Exim */
     {5, "", "maximum message size exceeded", NULL, REPLY_CLASS_SIZE}, /* generic */
     {5, "", "message too large", NULL, REPLY_CLASS_SIZE},             /* generic */
@@ -187,6 +190,7 @@ static const char *const class_names[] = {
     [REPLY_CLASS_GREYLISTING] = "greylisting",
     [REPLY_CLASS_REPUTATION] = "reputation",
     [REPLY_CLASS_SIZE] = "size",
+    [REPLY_CLASS_SIZE_OR_ROOM] = "size-or-room",
     [REPLY_CLASS_AUTHENTICATION] = "authentication",
     [REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD] = "connection-limit-or-load",
     [REPLY_CLASS_OTHER] = "other",

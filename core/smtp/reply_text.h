@@ -21,6 +21,7 @@ enum reply_class {
     REPLY_CLASS_GREYLISTING,
     REPLY_CLASS_REPUTATION,
     REPLY_CLASS_SIZE,
+    REPLY_CLASS_SIZE_OR_ROOM, /* no room, said about a mail larger than the server's SIZE: one or the other */
     REPLY_CLASS_AUTHENTICATION,           /* log in first, or wrong credentials */
     REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD, /* 421 without telling words: a limit or a load, undecided */
     REPLY_CLASS_OTHER,                    /* rejected for some other reason */

@@ -865,6 +865,36 @@ static void test_mail_refused_then_orderly_end(void **state) /* S33, S34, S60 */
     }
 }
 
+static void
+test_no_room_or_too_large(void **state) /* 452 4.3.1, with the mail's size on either side of SIZE */
+{
+    (void)state;
+    static const struct {
+        const char *mail, *reply;
+        enum fault fault;
+        enum cause cause;
+        enum confidence confidence;
+        uint32_t also;
+    } stories[] = {
+        {"MAIL FROM:<a> SIZE=1000\r\n", "452 4.3.1 Insufficient system storage\r\n", FAULT_SERVER,
+         CAUSE_OVERLOAD, CONFIDENCE_CERTAIN, 0},
+        {"MAIL FROM:<a> SIZE=1001\r\n", "452 4.3.1 Insufficient system storage\r\n", FAULT_POLICY,
+         CAUSE_SIZE_LIMIT, CONFIDENCE_LIKELY, 1u << FAULT_SERVER},
+        {"MAIL FROM:<a> SIZE=1001\r\n", "552 5.3.4 Message size exceeds fixed limit\r\n", FAULT_POLICY,
+         CAUSE_SIZE_LIMIT, CONFIDENCE_CERTAIN, 0},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin();
+        hello();
+        client(stories[i].mail);
+        server(stories[i].reply);
+        quit();
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(stories[i].fault, stories[i].cause, stories[i].confidence);
+        assert_int_equal(record.verdict.also, stories[i].also);
+    }
+}
+
 static void one_mail(const char *answer_to_rcpt)
 {
     client("MAIL FROM:<a>\r\n");
@@ -2057,7 +2087,7 @@ static void test_size(void **state)
 {
     (void)state;
     print_message("sizeof(struct session) = %zu octets\n", sizeof(struct session));
-    assert_true(sizeof(struct session) <= 720);
+    assert_true(sizeof(struct session) <= 728);
 }
 
 int main(void)
@@ -2094,6 +2124,7 @@ int main(void)
         cmocka_unit_test(test_connect_failures),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_mail_refused_then_orderly_end),
+        cmocka_unit_test(test_no_room_or_too_large),
         cmocka_unit_test(test_one_mail_of_several_refused),
         cmocka_unit_test(test_size_limit_in_body_behind_a_reset),
         cmocka_unit_test(test_421_in_body),

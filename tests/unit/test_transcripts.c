@@ -119,6 +119,7 @@ static bool describe(struct run *run, const struct dialogue *dialogue, const cha
     NUMBER("errors", dialogue->errors)
     NUMBER("body", dialogue->body_octets)
     NUMBER("size", dialogue->announced_size)
+    NUMBER("size-limit", dialogue->size_limit)
     NUMBER("rcptmax", dialogue->limits_rcptmax)
     NUMBER("mailmax", dialogue->limits_mailmax)
     NUMBER("rcptdomainmax", dialogue->limits_rcptdomainmax)
