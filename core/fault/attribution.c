@@ -229,8 +229,12 @@ static const struct rule rules[] = {
     {.name = "left-inside-tls", .ends = BY_CLIENT,
      .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL) | PHASE(HELO),
      .all = FACT_TLS, .none = FACT_OWED_SERVER | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_REVEALED |
-     FACT_PROBE_UNANSWERED,
+     FACT_PROBE_UNANSWERED | FACT_TLS_REPLY_THEN_CLOSE,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    /* Behind an answer to what looks like an envelope: a mail may have been open. */
+    {.name = "left-in-envelope-inside-tls", .ends = BY_CLIENT, .all = FACT_TLS_INFERRED | FACT_TLS_REPLY_THEN_CLOSE,
+     .none = FACT_OWED_SERVER | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_REVEALED | FACT_PROBE_UNANSWERED,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_POSSIBLE},
     {.name = "answered-inside-tls", .ends = BY_SERVER, .all = FACT_TLS_INFERRED | FACT_TLS_QUIT_LIKELY,
      .none = FACT_STALLED | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_TLS_QUIT_SIZED,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_POSSIBLE},

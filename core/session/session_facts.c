@@ -5,9 +5,6 @@
 
 #include "core/policy/timeouts.h"
 
-/* MAIL or RCPT with an ordinary address; the headers of the least message take more. */
-#define TLS_COMMAND_RECORD_OCTETS 157
-
 /* A 221 is short: "221 2.0.0 server.test closing connection", 44 octets, and TLS 1.3's overhead. */
 #define TLS_FAREWELL_RECORD_OCTETS 61
 
@@ -122,7 +119,15 @@ static bool session_was_orderly(const struct session *session, const struct sess
     return (dialogue->flags & DIALOGUE_QUIT_SENT) && (oldest == VERB_QUIT || oldest == VERB_NONE);
 }
 
-static uint64_t tls_bits(const struct session *session)
+/* Inside TLS the one who said first that it is leaving has ended the session, whoever's FIN came first. */
+static enum session_end session_said_end(const struct session *session)
+{
+    bool client_closed = session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET;
+    return client_closed && session->dialogue.tls.first_bye == SIDE_SERVER ? SESSION_END_SERVER_FIN
+                                                                           : session->end;
+}
+
+static uint64_t tls_bits(const struct session *session, enum session_end end)
 {
     const struct dialogue *dialogue = &session->dialogue;
     const struct tls_stream *tls = &dialogue->tls;
@@ -130,8 +135,8 @@ static uint64_t tls_bits(const struct session *session)
     if (!(dialogue->flags & DIALOGUE_TLS)) {
         return 0;
     }
-    bool by_server = session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET;
-    bool by_client = session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET;
+    bool by_server = end == SESSION_END_SERVER_FIN || end == SESSION_END_SERVER_RESET;
+    bool by_client = end == SESSION_END_CLIENT_FIN || end == SESSION_END_CLIENT_RESET;
     if (tls->alert_level == 2 && !tls->established) {
         bits |= tls->alert_from == SIDE_CLIENT ? FACT_ALERT_BY_CLIENT : FACT_ALERT_BY_SERVER;
     }
@@ -149,9 +154,10 @@ static uint64_t tls_bits(const struct session *session)
         bits |= unanswered_quit && !by_server ? FACT_TLS_QUIT_LIKELY : 0;
         /* DATA has the size of QUIT, and RCPT that of no message. Without a body before it, an answer behind which the
          * server closes is a refusal, unless it answers QUIT: then it is short. */
-        bool in_envelope =
-            by_server && tls->bulk_octets == 0 && tls->client_last_length <= TLS_COMMAND_RECORD_OCTETS;
-        bool perhaps_data = in_envelope && quit_sized && tls->commands >= 4;
+        bool in_envelope = (by_server || by_client) && tls->bulk_octets == 0 &&
+                           tls->client_last_length <= TLS_COMMAND_RECORD_OCTETS;
+        bool perhaps_data =
+            by_server && in_envelope && quit_sized && tls->commands >= 4 && !tls->message_seen;
         bool doubtful = (in_envelope && !quit_sized && tls->commands >= 2) ||
                         (perhaps_data && tls->server_last_reply_length > TLS_FAREWELL_RECORD_OCTETS);
         bits |= quit_sized && !perhaps_data ? FACT_TLS_QUIT_SIZED : 0;
@@ -316,7 +322,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     const struct leg_evidence *legs = session->legs;
     memset(facts, 0, sizeof *facts);
     bool farewell = session_took_leave_inside_tls(session);
-    facts->end = farewell ? SESSION_END_REPLY : session->end;
+    facts->end = farewell ? SESSION_END_REPLY : session_said_end(session);
     facts->phase = (enum phase)moment.phase;
     facts->suspect = (enum side)moment.owed_by;
     facts->waited_us = (uint64_t)moment.waited_ms * 1000;
@@ -341,7 +347,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
         leg_undelivered(facts->server_leg, at_us)) {
         facts->suspect = SIDE_SERVER; /* what it answered cannot have been all of it */
     }
-    uint64_t bits = dialogue_bits(dialogue) | tls_bits(session) | reset_bits(session);
+    uint64_t bits = dialogue_bits(dialogue) | tls_bits(session, facts->end) | reset_bits(session);
     bits |= body_flows(session, facts, at_us) ? FACT_FLOWING : 0;
     if (legs != NULL) {
         facts->bottleneck = session_bottleneck(session);

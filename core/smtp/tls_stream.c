@@ -96,6 +96,7 @@ static void tls_alert(struct tls_stream *tls, enum side side)
 {
     /* Said by size or type only; whether it is a close_notify or a complaint cannot be read. */
     tls->close_notify[side_index(side)] = true;
+    tls->first_bye = tls->established && tls->first_bye == SIDE_NONE ? (uint8_t)side : tls->first_bye;
     tls_owe(tls, tls->established ? PHASE_OPAQUE : PHASE_TLS, SIDE_NONE);
 }
 
@@ -214,6 +215,7 @@ static void tls_client_application(struct tls_stream *tls, uint16_t length)
     uint16_t previous = client->last_length;
     client->last_length = length;
     tls->client_last_length = length;
+    tls->message_seen = tls->message_seen || (tls->commands >= 2 && length > TLS_COMMAND_RECORD_OCTETS);
     if (client->burst < UINT8_MAX)
         client->burst++;
 

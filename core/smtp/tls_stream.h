@@ -13,6 +13,9 @@
 #include "core/base/phase.h"
 #include "core/base/side.h"
 
+/* MAIL or RCPT with an ordinary address; the headers of the least message take more. */
+#define TLS_COMMAND_RECORD_OCTETS 157
+
 struct tls_direction {
     uint8_t header[5];
     uint8_t header_length; /* octets of the header so far */
@@ -37,12 +40,14 @@ struct tls_stream {
     uint8_t alert_description; /* RFC 8446 section 6 */
     enum side alert_from;
     bool client_hello, server_hello, established;
-    bool not_tls;                      /* what came is no TLS record */
-    bool close_notify[SIDE_PAIR];      /* an encrypted alert, the last record of that side, by its size */
-    bool body_inferred;                /* a body seems to run: phase inferred from sizes */
-    bool greeting_due;                 /* implicit TLS: the server speaks first inside */
-    uint16_t tickets;                  /* taken for session tickets */
-    uint16_t client_last_length;       /* size of the last client record of application data, alerts apart */
+    bool not_tls;                 /* what came is no TLS record */
+    bool close_notify[SIDE_PAIR]; /* an encrypted alert, the last record of that side, by its size */
+    bool body_inferred;           /* a body seems to run: phase inferred from sizes */
+    bool greeting_due;            /* implicit TLS: the server speaks first inside */
+    bool message_seen;            /* a client record behind the envelope was longer than any command of one */
+    uint8_t first_bye;            /* enum side: whose encrypted alert came first */
+    uint16_t tickets;             /* taken for session tickets */
+    uint16_t client_last_length;  /* size of the last client record of application data, alerts apart */
     uint16_t server_last_reply_length; /* size of the last server record taken for a reply */
     uint32_t commands;                 /* client records taken for commands, body excluded */
     uint32_t replies;

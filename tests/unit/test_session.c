@@ -1842,6 +1842,61 @@ static void test_reset_of_a_host_whose_connection_is_gone(void **state) /* S41, 
     }
 }
 
+/* Whose FIN came first says nothing where somebody has said before, inside TLS, that it is leaving. */
+static void test_the_first_bye_inside_tls_counts(void **state) /* S81 and S82 */
+{
+    (void)state;
+    static const enum session_end ends_by[] = {SESSION_END_SERVER_FIN, SESSION_END_CLIENT_FIN,
+                                               SESSION_END_CLIENT_RESET};
+    for (unsigned i = 0; i < 3; i++) { /* a farewell to RCPT */
+        story_begin();
+        tls_hello();
+        inside(SIDE_CLIENT, 30);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 32);
+        inside(SIDE_SERVER, 40);
+        inside(SIDE_SERVER, 2);
+        if (i == 1) {
+            inside(SIDE_CLIENT, 2); /* its answer to the server's */
+        }
+        ends(ends_by[i]);
+        expect_verdict(FAULT_SERVER, CAUSE_SILENT_CLOSE, CONFIDENCE_POSSIBLE);
+        assert_int_equal(record.verdict.also, 1u << FAULT_POLICY);
+        assert_int_equal(record.verdict.ended_by, ENDED_BY_SERVER);
+    }
+    for (unsigned i = 0; i < 6; i++) { /* a small mail, QUIT, and a long 221 */
+        story_begin();
+        tls_hello();
+        inside(SIDE_CLIENT, 30);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 32);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 6);
+        inside(SIDE_SERVER, 37);
+        inside(SIDE_CLIENT, 400);
+        inside(SIDE_SERVER, 30);
+        inside(SIDE_CLIENT, 6);
+        inside(SIDE_SERVER, i < 3 ? 70 : 15);
+        inside(SIDE_SERVER, 2);
+        ends(ends_by[i % 3]);
+        expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_LIKELY);
+    }
+    for (unsigned i = 0; i < 2; i++) { /* the client leaves of its own accord: perhaps in an open mail */
+        story_begin();
+        tls_hello();
+        inside(SIDE_CLIENT, 30);
+        inside(SIDE_SERVER, 14);
+        inside(SIDE_CLIENT, 32);
+        inside(SIDE_SERVER, 40);
+        if (i == 1) {
+            inside(SIDE_CLIENT, 2);
+            inside(SIDE_SERVER, 2);
+        }
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
+    }
+}
+
 static void test_idle_inside_tls(void **state) /* S27 through TLS; S81 */
 {
     (void)state;
@@ -2158,6 +2213,7 @@ int main(void)
         cmocka_unit_test(test_boxes_that_spoil_tcp),
         cmocka_unit_test(test_tarpit),
         cmocka_unit_test(test_reset_of_a_host_whose_connection_is_gone),
+        cmocka_unit_test(test_the_first_bye_inside_tls_counts),
         cmocka_unit_test(test_idle_inside_tls),
         cmocka_unit_test(test_server_takes_leave_inside_tls),
         cmocka_unit_test(test_late_answer_inside_tls),
