@@ -59,6 +59,64 @@ void flow_clear(struct flow *flow, size_t *budget_octets)
     stream_clear(&flow->sides[1], budget_octets);
 }
 
+/* ---- resets that may have overtaken something ---- */
+
+/* Is something of that side under way to us, as far as can be seen? What may pass unseen is not waited for. */
+static bool side_awaits(const struct flow_side *own)
+{
+    return (own->flags & FLOW_SIDE_BEGUN) && !(own->flags & (FLOW_SIDE_BYPASS | FLOW_SIDE_BYPASSED)) &&
+           (own->pieces != NULL || sequence_before(own->next, own->acked) ||
+            ((own->flags & FLOW_SIDE_RESET_WAITS) && sequence_before(own->next, own->reset_sequence)));
+}
+
+static bool flow_reset_waits(const struct flow *flow)
+{
+    return ((flow->sides[0].flags | flow->sides[1].flags) & FLOW_SIDE_RESET_WAITS) != 0;
+}
+
+static uint64_t flow_reset_us(const struct flow *flow, uint64_t now_us)
+{
+    return now_us - (uint32_t)((uint32_t)now_us - flow->reset_us);
+}
+
+static void flow_let_go(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
+{
+    for (unsigned round = 0; round < 2;
+         round++) { /* what one side let go may have been waited for by the other */
+        for (unsigned i = 0; i < SIDE_PAIR; i++) {
+            const struct flow_side *own = &flow->sides[i];
+            if ((own->flags & FLOW_SIDE_BEGUN) && sequence_before(own->next, own->acked)) {
+                stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
+            }
+        }
+    }
+}
+
+/* Tells the resets that have waited, as of when the first of them came. */
+static void flow_tell_resets(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
+{
+    uint64_t reset_us = flow_reset_us(flow, now_us);
+    flow_let_go(flow, sink, now_us);
+    flow->state = FLOW_CLOSED;
+    for (unsigned i = 0; i < SIDE_PAIR; i++) {
+        enum side side = (i == 0) == flow->server_reset_first ? SIDE_SERVER : SIDE_CLIENT;
+        struct flow_side *own = flow_side_of(flow, side);
+        if (own->flags & FLOW_SIDE_RESET_WAITS) {
+            own->flags &= ~(uint32_t)FLOW_SIDE_RESET_WAITS;
+            sink->event(sink->context, FLOW_EVENT_RESET, side, reset_us);
+        }
+    }
+}
+
+/* Has all come that was sent before the resets? */
+static void flow_look_at_resets(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
+{
+    if (flow_reset_waits(flow) && ((!side_awaits(&flow->sides[0]) && !side_awaits(&flow->sides[1])) ||
+                                   now_us - flow_reset_us(flow, now_us) >= FLOW_GRACE_US)) {
+        flow_tell_resets(flow, sink, now_us);
+    }
+}
+
 /* ---- copies ---- */
 
 /* What shows octets for the first time is no copy, whatever its hash. */
@@ -332,7 +390,7 @@ static enum flow_verdict flow_on_syn(struct flow *flow, enum side side, const st
         return flow->state == FLOW_CLOSED ? FLOW_RESTART : FLOW_STRAY;
     }
     if (!answer && (own->flags & FLOW_SIDE_SEEN)) {
-        if (flow->state == FLOW_CLOSED || flow->state == FLOW_SYN_SEEN) {
+        if (flow->state == FLOW_CLOSED || flow->state == FLOW_SYN_SEEN || flow_reset_waits(flow)) {
             return FLOW_RESTART; /* RFC 6191: TIME-WAIT may be cut short by a new SYN */
         }
         flow->syn_pending = true;
@@ -431,9 +489,17 @@ static enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const 
             own->clean_us = now_us;
         }
     }
-    flow_finish(flow, sink, now_us); /* what was waited for was sent before the reset */
-    flow->state = FLOW_CLOSED;
-    sink->event(sink->context, refusal ? FLOW_EVENT_REFUSED : FLOW_EVENT_RESET, side, now_us);
+    if (refusal) {
+        flow->state = FLOW_CLOSED;
+        sink->event(sink->context, FLOW_EVENT_REFUSED, side, now_us);
+        return FLOW_TAKEN;
+    }
+    if (!flow_reset_waits(flow)) {
+        flow->reset_us = (uint32_t)now_us;
+        flow->server_reset_first = side == SIDE_SERVER;
+    }
+    own->flags |= FLOW_SIDE_RESET_WAITS;
+    flow_look_at_resets(flow, sink, now_us);
     return FLOW_TAKEN;
 }
 
@@ -710,6 +776,7 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
     if (packet->has_ip_id) {
         own->ip_id = packet->ip_id;
     }
+    flow_look_at_resets(flow, sink, now_us);
     return FLOW_TAKEN;
 }
 
@@ -727,6 +794,13 @@ uint64_t flow_deadline_us(const struct flow *flow)
             deadline_us = flow->sides[i].gap_us + FLOW_GRACE_US;
         }
     }
+    if (flow_reset_waits(flow)) {
+        /* Only the low half of its time is kept: measured from the latest packet, which came no sooner. */
+        uint64_t latest_us =
+            flow->sides[0].last_us > flow->sides[1].last_us ? flow->sides[0].last_us : flow->sides[1].last_us;
+        uint64_t reset_us = flow_reset_us(flow, latest_us);
+        deadline_us = reset_us + FLOW_GRACE_US < deadline_us ? reset_us + FLOW_GRACE_US : deadline_us;
+    }
     return deadline_us;
 }
 
@@ -738,19 +812,15 @@ void flow_on_deadline(struct flow *flow, const struct flow_sink *sink, uint64_t 
             stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
         }
     }
+    flow_look_at_resets(flow, sink, now_us);
     flow_settle_end(flow);
 }
 
 void flow_finish(struct flow *flow, const struct flow_sink *sink, uint64_t now_us)
 {
-    for (unsigned round = 0; round < 2;
-         round++) { /* what one side let go may have been waited for by the other */
-        for (unsigned i = 0; i < SIDE_PAIR; i++) {
-            const struct flow_side *own = &flow->sides[i];
-            if ((own->flags & FLOW_SIDE_BEGUN) && sequence_before(own->next, own->acked)) {
-                stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
-            }
-        }
+    flow_let_go(flow, sink, now_us);
+    if (flow_reset_waits(flow)) {
+        flow_tell_resets(flow, sink, now_us);
     }
 }
 

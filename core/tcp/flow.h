@@ -6,7 +6,8 @@
  *          that leg's doing, whether what we saw going to it was acknowledged too.
  * Order:   a segment that acknowledges octets of the other side which have not been seen waits for them up to
  *          FLOW_GRACE_US (captures reorder); what does not come by then passed unseen: an observer's gap, never a loss
- *          in the network. A hole that nobody acknowledged is waited for without end.
+ *          in the network. A hole that nobody acknowledged is waited for without end; but a reset, which may have
+ *          overtaken what was sent before it, waits for FLOW_GRACE_US at most.
  * Split:   (Jaiswal et al., "Measurement and classification of out-of-sequence packets", 2003) a repetition of what was
  *          seen here was lost after us, or its acknowledgement was; a late segment that fills a hole was lost before
  *          us, unless its IP ID shows that it was sent earlier, or, where IDs tell nothing, it comes too soon for a
@@ -84,6 +85,7 @@ enum flow_side_flag {
     FLOW_SIDE_BYPASSED = 1u << 26, /* and may have, up to `bypass_end` */
     FLOW_SIDE_RESET_BARE =
         1u << 27, /* its RST has no ACK: it answers a segment (RFC 9293 section 3.10.7.1) */
+    FLOW_SIDE_RESET_WAITS = 1u << 28, /* ... and is not told yet: what was sent before it may still come */
 };
 
 /* For a caller who can tell whether packets leave this host; kept here, one nibble a side. */
@@ -184,6 +186,7 @@ struct flow {
     bool midstream : 1;                    /* picked up without its SYN */
     bool connected : 1;                    /* octets may go on */
     bool syn_pending : 1;                  /* a new SYN on a live connection: believed when it is answered */
+    bool server_reset_first : 1;           /* of two resets that wait */
     uint8_t departures;                    /* enum flow_departure */
     uint8_t edge_losses;                   /* the client's losses that began at beyond_from */
     uint32_t pending_sequence, pending_us; /* of that SYN; the clock's low 32 bits */
@@ -196,6 +199,7 @@ struct flow {
     uint16_t closed_ticks, closed_since; /* the server's window, in FLOW_CLOSED_TICK_US */
     uint8_t sacks_foreign;               /* FLOW_SIGNS_NEVER: some fitted */
     uint8_t beyond;                      /* enum flow_beyond */
+    uint32_t reset_us;                   /* when the first reset came that waits; the clock's low 32 bits */
 };
 
 /* A new flow. A midstream one has no SYN: its streams begin with the first segments seen. */

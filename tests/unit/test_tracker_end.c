@@ -283,6 +283,41 @@ static void test_late_repetitions_open_nothing(void **state)
     assert_int_equal(verdicts, 1);
 }
 
+/* The capture has the reset before what was sent ahead of it. */
+static void test_reset_overtakes_the_last_words(void **state)
+{
+    static const char leave[] = "421 4.3.2 Service shutting down\r\n";
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) { /* those come a little later, or never did */
+        open_session();
+        next[1] += (uint32_t)strlen(leave);
+        pass(SIDE_SERVER, PACKET_ACK | PACKET_RST, "");
+        next[1] -= (uint32_t)strlen(leave);
+        now_us += 50000;
+        if (i == 0) {
+            say(SIDE_SERVER, leave);
+        }
+        wait_s(60);
+        assert_int_equal(verdicts, i + 1);
+        assert_int_equal(verdict.cause, i == 0 ? CAUSE_SHUTDOWN : CAUSE_ABORTED);
+        assert_int_equal(verdict.phase, PHASE_BODY);
+        ends[0].port++;
+    }
+}
+
+/* A new connection on the same ports does not wait for the old one's end. */
+static void test_reset_waits_and_a_new_connection_begins(void **state)
+{
+    (void)state;
+    open_session();
+    next[1] += 20;
+    pass(SIDE_SERVER, PACKET_ACK | PACKET_RST, "");
+    next[0] += 100000;
+    open_session();
+    assert_int_equal(verdicts, 1);
+    assert_int_equal(verdict.ended_by, ENDED_BY_SERVER);
+}
+
 /* ---- a SYN that nobody answers ---- */
 
 static void syn_after(unsigned seconds)
@@ -401,6 +436,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_behind_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_both_fins_unseen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_repetitions_open_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_overtakes_the_last_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_waits_and_a_new_connection_begins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_gives_up_connecting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_syn_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_connecting_stalls, setup, teardown),
