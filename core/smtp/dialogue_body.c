@@ -4,6 +4,7 @@
 
 #include "core/smtp/dialogue_internal.h"
 
+#define COMMAND_PART_OCTETS 8   /* so few may be the rest of a command's line: "IT\r\n" */
 #define COMMANDS_MAX_OCTETS 512 /* more than stands behind a final dot before the client waits */
 #define TAIL_OCTETS         sizeof(((struct dialogue *)0)->tail)
 
@@ -109,6 +110,25 @@ bool body_ends_in_bare_dot(const struct dialogue *dialogue)
     return tail_is(dialogue, "\n.\n") || tail_is(dialogue, "\n.\r\n") || tail_is(dialogue, "\r.\r");
 }
 
+/* Octets passed unseen, and now these came: may they stand behind a final dot among the unseen ones? Few enough, and
+ * they end with what is a command, or may be part of one or of the dot's line. */
+static bool may_be_commands(const uint8_t *octets, size_t length)
+{
+    if (length >= COMMANDS_MAX_OCTETS)
+        return false;
+    if (length <= COMMAND_PART_OCTETS)
+        return true;
+    if (octets[length - 1] != '\n')
+        return false;
+    size_t end = length - 1;
+    size_t start = end;
+    while (start > 0 && octets[start - 1] != '\n')
+        start--;
+    struct command command;
+    command_parse(&command, octets + start, end - start - (end > start && octets[end - 1] == '\r' ? 1 : 0));
+    return command.verb != VERB_OTHER || (start == 0 && end - start <= COMMAND_PART_OCTETS);
+}
+
 size_t body_consume(struct dialogue *dialogue, const uint8_t *octets, size_t length)
 {
     bool split_dot =
@@ -123,7 +143,7 @@ size_t body_consume(struct dialogue *dialogue, const uint8_t *octets, size_t len
     dialogue->flags &= ~(uint32_t)DIALOGUE_BARE_DOT;
     if (end == 0) {
         body_keep_tail(dialogue, octets, taken);
-        if (length >= COMMANDS_MAX_OCTETS)
+        if (state_has(dialogue, STATE_BODY_BLIND) && !may_be_commands(octets, length))
             state_drop(dialogue, STATE_BODY_BLIND);
         if (body_ends_in_bare_dot(dialogue))
             dialogue_note(dialogue, DIALOGUE_BARE_DOT);

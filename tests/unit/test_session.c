@@ -383,6 +383,38 @@ static void test_unterminated_body(void **state) /* S64 */
     expect_verdict(FAULT_CLIENT, CAUSE_UNTERMINATED_BODY, CONFIDENCE_CERTAIN);
 }
 
+/* Most of the body passed unseen as we wanted it, and its last few octets came by: text, or what may follow a final dot. */
+static void test_server_dies_in_a_body_that_passed_unseen(void **state) /* S61 in way nfq-bypass */
+{
+    (void)state;
+    static const struct {
+        const char *last;
+        bool text;
+    } stories[] = {
+        {"", true},
+        {"of a line, and a whole line\r\nand the beginning of the ne", true},
+        {"of a line of the message\r\n", true},
+        {"of a line\r\nQUIT\r\n", false},
+        {".\r\n", false},
+        {".\r\nQUIT\r\n", false},
+        {"IT\r\n", false},
+        {".\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@server.test>\r\nDATA\r\n", false},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin();
+        data();
+        client("Subject: x\r\n\r\n");
+        session_on_passed(&session, SIDE_CLIENT, 100000, now_us);
+        if (stories[i].last[0] != '\0') {
+            client(stories[i].last);
+        }
+        ends(SESSION_END_SERVER_FIN);
+        const struct verdict *verdict = finish();
+        assert_string_equal(cause_name(verdict->cause),
+                            cause_name(stories[i].text ? CAUSE_ABORTED : CAUSE_CAPTURE_GAP));
+    }
+}
+
 static void test_client_dies_in_body(void **state) /* S62 */
 {
     (void)state;
@@ -2162,6 +2194,7 @@ int main(void)
         cmocka_unit_test(test_silent_after_rcpt_and_before_ehlo),
         cmocka_unit_test(test_half_a_command),
         cmocka_unit_test(test_unterminated_body),
+        cmocka_unit_test(test_server_dies_in_a_body_that_passed_unseen),
         cmocka_unit_test(test_client_dies_in_body),
         cmocka_unit_test(test_client_gives_up_early),
         cmocka_unit_test(test_patient_client_blames_the_server),
