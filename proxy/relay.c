@@ -162,7 +162,8 @@ void relay_release_place(struct relay *relay, uint64_t now_us)
         limiter_release(relay->host->limiter, &relay->session.ticket, now_us);
 }
 
-void relay_conclude(struct relay *relay, const struct limiter_counts *counts, uint64_t now_us)
+/* Once: what is known now is the verdict. */
+static void relay_tell(struct relay *relay, const struct limiter_counts *counts, uint64_t now_us)
 {
     struct record record;
 
@@ -176,8 +177,13 @@ void relay_conclude(struct relay *relay, const struct limiter_counts *counts, ui
     if (relay_leg(relay, SIDE_SERVER)->other_port)
         record.verdict.notes |= NOTE_OTHER_PORT;
     log_record(relay->host->log, &record);
-    relay_release_place(relay, now_us);
     atomic_fetch_add(&relay->host->counters->finished, 1);
+}
+
+void relay_conclude(struct relay *relay, const struct limiter_counts *counts, uint64_t now_us)
+{
+    relay_tell(relay, counts, now_us);
+    relay_release_place(relay, now_us);
 }
 
 /* Both directions were closed in order. */
@@ -332,6 +338,25 @@ static void look_at_quiet(struct relay *relay, uint64_t now_us)
     }
     leg_keepalive_rest(&relay->legs[0]);
     leg_keepalive_rest(&relay->legs[1]);
+}
+
+/* One side has closed, and what goes to the other stays without an acknowledgement: the kernel tries on for a quarter of
+ * an hour. The session is judged by then known evidence; the connection goes on as the kernels wish. */
+static void look_at_leaving(struct relay *relay, uint64_t now_us)
+{
+    const enum side other = relay->legs[side_index(SIDE_CLIENT)].ended ? SIDE_SERVER : SIDE_CLIENT;
+    struct leg *leg = relay_leg(relay, other);
+    const uint32_t acked_octets = relay->leave_acked_octets;
+
+    relay->leave_due_us = WHEEL_NEVER_US;
+    if (relay->concluded || leg->ended || leg->fd == -1)
+        return;
+    if (relay_leg_is_stuck(relay, other, now_us) && leg->acked_octets == acked_octets) {
+        relay_tell(relay, NULL, now_us);
+        return;
+    }
+    relay->leave_acked_octets = leg->acked_octets;
+    relay->leave_due_us = now_us + RELAY_LEAVE_WAIT_US;
 }
 
 /* ---- what the session wants ---- */
@@ -622,6 +647,7 @@ void relay_schedule(struct relay *relay, uint64_t now_us)
 
         due_us = session_us < due_us ? session_us : due_us;
         due_us = relay->probe_due_us < due_us ? relay->probe_due_us : due_us;
+        due_us = relay->leave_due_us < due_us ? relay->leave_due_us : due_us;
     }
     /* A timer that fires too early only looks again: it is moved when it is due earlier, not with every octet. */
     if (due_us == WHEEL_NEVER_US || (relay->timer.next != NULL && relay->timer.due_us <= due_us))
@@ -646,6 +672,8 @@ static void relay_timer(struct relay *relay, uint64_t now_us)
     }
     if (relay->state == RELAY_OPEN && now_us >= relay->state_due_us && !relay->close_wanted)
         look_at_quiet(relay, now_us);
+    if (relay->state == RELAY_OPEN && now_us >= relay->leave_due_us)
+        look_at_leaving(relay, now_us);
     if (relay->state == RELAY_CONNECTING || relay->state == RELAY_OPEN) {
         if (now_us >= relay->probe_due_us)
             relay_check_probes(relay, now_us);
@@ -731,7 +759,7 @@ void relay_accept(struct relay_host *host, struct settings_share *settings, int 
     relay->host = host;
     relay->opened_us = now_us;
     relay->settings = settings_share_acquire(settings);
-    relay->state_due_us = relay->probe_due_us = WHEEL_NEVER_US;
+    relay->state_due_us = relay->probe_due_us = relay->leave_due_us = WHEEL_NEVER_US;
     leg_init(relay_leg(relay, SIDE_CLIENT), take_client_fd);
     leg_init(relay_leg(relay, SIDE_SERVER), -1);
     init_session(&relay->session, host, settings->settings, client, server, now_us);

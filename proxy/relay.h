@@ -28,14 +28,16 @@
 #include "proxy/tap.h"
 #include "proxy/wheel.h"
 
-#define RELAY_READ_OCTETS       65536u     /* one read; a veth or GRO packet is at most 64 kB */
-#define RELAY_READS_PER_TURN    8u         /* then the others have their turn */
-#define RELAY_RESET_WAIT_US     2000000u   /* for the last octets to arrive before a reset is passed on */
-#define RELAY_PARTING_US        5000000u   /* for a refused client to read its 421 and leave */
-#define RELAY_DOUBT_WAIT_US     600000000u /* RFC 5321 4.5.3.2.6: the reply to the final dot may take 10 min */
-#define RELAY_QUIET_US          3600000000u /* without an octet: see to it that it cannot stay for ever */
-#define RELAY_PROBE_LONGEST_US  10000000u   /* a probe that stays unanswered is switched off then */
-#define RELAY_PROBE_FIRST_US    250000u     /* first look for its answer */
+#define RELAY_READ_OCTETS    65536u      /* one read; a veth or GRO packet is at most 64 kB */
+#define RELAY_READS_PER_TURN 8u          /* then the others have their turn */
+#define RELAY_RESET_WAIT_US  2000000u    /* for the last octets to arrive before a reset is passed on */
+#define RELAY_PARTING_US     5000000u    /* for a refused client to read its 421 and leave */
+#define RELAY_DOUBT_WAIT_US  600000000u  /* RFC 5321 4.5.3.2.6: the reply to the final dot may take 10 min */
+#define RELAY_QUIET_US       3600000000u /* without an octet: see to it that it cannot stay for ever */
+#define RELAY_LEAVE_WAIT_US                                                                                  \
+    60000000u /* one side has closed, the other acknowledges nothing: what is seen is said */
+#define RELAY_PROBE_LONGEST_US  10000000u /* a probe that stays unanswered is switched off then */
+#define RELAY_PROBE_FIRST_US    250000u   /* first look for its answer */
 #define RELAY_PROBE_INTERVAL_US 1000000u
 
 enum relay_state {
@@ -97,7 +99,9 @@ struct relay {
     uint64_t state_due_us; /* of what the state waits for; WHEEL_NEVER_US = nothing */
     uint64_t probe_due_us;
     uint64_t probe_since_us;
-    uint8_t state; /* enum relay_state */
+    uint64_t leave_due_us;       /* one side has closed: when to look whether the other leg is dead */
+    uint32_t leave_acked_octets; /* what that leg had acknowledged at the last look */
+    uint8_t state;               /* enum relay_state */
     bool in_again : 1;
     bool concluded : 1;    /* its verdict was logged */
     bool close_wanted : 1; /* an enforced timeout waits for a good moment */

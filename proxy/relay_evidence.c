@@ -103,6 +103,17 @@ void relay_sample(struct relay *relay, enum side side, uint64_t now_us)
         session_set_evidence(&relay->session, side, &evidence, now_us);
 }
 
+bool relay_leg_is_stuck(struct relay *relay, enum side side, uint64_t now_us)
+{
+    struct leg_evidence evidence;
+
+    if (!sample_into(relay, side, &evidence, now_us))
+        return false;
+    session_set_evidence(&relay->session, side, &evidence, now_us);
+    return leg_outstanding(relay_leg(relay, side)) > 0 && evidence.retrans_count > 0 &&
+           (evidence.flags & LEG_WINDOW_ZERO) == 0;
+}
+
 void relay_sample_both(struct relay *relay, uint64_t now_us)
 {
     relay_sample(relay, SIDE_CLIENT, now_us);

@@ -39,6 +39,8 @@ void relay_set_error(struct leg *leg, int error);
 /* relay_evidence.c */
 void relay_sample(struct relay *relay, enum side side, uint64_t now_us);
 void relay_sample_both(struct relay *relay, uint64_t now_us);
+/* What was sent to that side had to be repeated and is not acknowledged, though its window is open. */
+bool relay_leg_is_stuck(struct relay *relay, enum side side, uint64_t now_us);
 void relay_note_icmp(struct relay *relay, enum side side, int error, const struct icmp_error *icmp,
                      uint64_t now_us);
 void relay_note_connect(struct relay *relay, enum connect_result result, const struct icmp_error *icmp,

@@ -162,9 +162,11 @@ static void leg_ended(struct relay *relay, enum side side, uint64_t now_us)
 
     leg->ended = true;
     leg->readable = false;
-    if (!relay_leg(relay, side_other(side))->ended)
+    if (!relay_leg(relay, side_other(side))->ended) {
         relay_sample_both(relay, now_us);
-    else if (last_reply_in_doubt(relay))
+        relay->leave_acked_octets = relay_leg(relay, side_other(side))->acked_octets;
+        relay->leave_due_us = now_us + RELAY_LEAVE_WAIT_US;
+    } else if (last_reply_in_doubt(relay))
         relay_sample(relay, SIDE_CLIENT, now_us);
     session_on_end(&relay->session, side == SIDE_CLIENT ? SESSION_END_CLIENT_FIN : SESSION_END_SERVER_FIN,
                    now_us);

@@ -158,6 +158,26 @@ static uint64_t entry_patience_us(const struct flow_entry *entry)
                                                                      : TRACKER_IDLE_US;
 }
 
+/* The session has ended, and a leg is dead: its kernel repeats for a quarter of an hour, which tells nothing more. */
+static uint64_t entry_leave_us(const struct flow_entry *entry)
+{
+    const struct tracker_session *tracked = entry->user;
+    uint64_t due_us = NEVER_US;
+    if (tracked == NULL || tracked->pending_us != 0 || tracked->session.end == SESSION_END_NONE ||
+        entry->flow.state == FLOW_CLOSED) {
+        return NEVER_US;
+    }
+    uint64_t end_us = tracked->session.start_us + (uint64_t)tracked->session.moment.age_ms * 1000;
+    for (unsigned i = 0; i < SIDE_PAIR; i++) {
+        const struct flow_side *own = &entry->flow.sides[i];
+        if (own->repeats >= TRACKER_UNANSWERED && own->unacked_since_us != 0) {
+            uint64_t since_us = own->unacked_since_us > end_us ? own->unacked_since_us : end_us;
+            due_us = since_us + TRACKER_LEAVE_US < due_us ? since_us + TRACKER_LEAVE_US : due_us;
+        }
+    }
+    return due_us;
+}
+
 static uint64_t entry_due_us(const struct tracker *tracker, const struct flow_entry *entry)
 {
     uint64_t due_us = entry->touched_us + entry_patience_us(entry);
@@ -169,6 +189,8 @@ static uint64_t entry_due_us(const struct tracker *tracker, const struct flow_en
     due_us = flow_us < due_us ? flow_us : due_us;
     uint64_t notice_us = entry_notice_us(tracker, entry);
     due_us = notice_us < due_us ? notice_us : due_us;
+    uint64_t leave_us = entry_leave_us(entry);
+    due_us = leave_us < due_us ? leave_us : due_us;
     if (tracked != NULL) {
         uint64_t session_us = tracked->pending_us != 0 ? tracker_session_pending_until_us(tracked)
                                                        : session_deadline_us(&tracked->session);
@@ -200,6 +222,9 @@ static bool entry_on_time(struct tracker *tracker, struct flow_entry *entry, uin
         tracker_session_wants(tracker, tracked, now_us);
     }
     if (now_us - entry->touched_us < entry_patience_us(entry)) {
+        if (!entry->ignored && entry_leave_us(entry) <= now_us) {
+            tracker_session_finish(tracker, entry, now_us);
+        }
         return true;
     }
     tracker_session_finish(tracker, entry, now_us);

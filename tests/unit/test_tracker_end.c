@@ -318,6 +318,54 @@ static void test_reset_waits_and_a_new_connection_begins(void **state)
     assert_int_equal(verdict.ended_by, ENDED_BY_SERVER);
 }
 
+/* The client has left, and its last octets are repeated until its kernel gives up: the verdict does not wait for that. */
+static void test_client_leaves_a_dead_leg(void **state)
+{
+    (void)state;
+    open_session();
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "\r\n.\r\n");
+    const uint32_t after = next[0];
+    for (unsigned seconds = 1; seconds < 8; seconds *= 2) {
+        wait_s(seconds);
+        next[0] = after - 5;
+        say(SIDE_CLIENT, "\r\n.\r\n");
+    }
+    fin(SIDE_CLIENT);
+    for (unsigned seconds = 8, age = 0; age < 120; age += seconds, seconds *= 2) {
+        wait_s(seconds);
+        assert_int_equal(verdicts, age + seconds >= 60 ? 1 : 0);
+        next[0] = after - 5;
+        say(SIDE_CLIENT, "\r\n.\r\n");
+    }
+    assert_int_equal(verdict.cause, CAUSE_LEG_UNANSWERED);
+    assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
+    assert_int_equal(verdict.ended_by, ENDED_BY_CLIENT);
+    wait_s(7300);
+    assert_int_equal(verdicts, 1);
+}
+
+/* ... while one that acknowledges what it gets is listened to. */
+static void test_client_leaves_a_live_leg(void **state)
+{
+    (void)state;
+    open_session();
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "\r\n.\r\n");
+    fin(SIDE_CLIENT);
+    wait_s(5);
+    acknowledge(SIDE_SERVER);
+    wait_s(90);
+    assert_int_equal(verdicts, 0);
+    say(SIDE_SERVER, "250 queued\r\n");
+    fin(SIDE_SERVER);
+    acknowledge(SIDE_CLIENT);
+    wait_s(3);
+    assert_int_equal(verdicts, 1);
+    assert_int_equal(verdict.fault, FAULT_CLIENT); /* it left with its mail unanswered */
+    assert_int_equal(verdict.confidence, CONFIDENCE_POSSIBLE);
+}
+
 /* ---- a SYN that nobody answers ---- */
 
 static void syn_after(unsigned seconds)
@@ -438,6 +486,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_late_repetitions_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_overtakes_the_last_words, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_waits_and_a_new_connection_begins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_leaves_a_dead_leg, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_leaves_a_live_leg, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_gives_up_connecting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_syn_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_connecting_stalls, setup, teardown),
