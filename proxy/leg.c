@@ -46,7 +46,8 @@ static bool set_linger(int fd, bool reset)
 
 bool leg_options_inherit(int fd, bool ipv6)
 {
-    if (!set_linger(fd, true) || !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1))
+    if (!set_linger(fd, true) || !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) ||
+        !set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1))
         return false;
     return ipv6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) : set_option(fd, IPPROTO_IP, IP_RECVERR, 1);
 }
@@ -235,6 +236,13 @@ uint32_t leg_outstanding(const struct leg *leg)
     if (leg->fd == -1 || ioctl(leg->fd, SIOCOUTQ, &octets) == -1 || octets < 0)
         return 0;
     return (uint32_t)octets;
+}
+
+bool leg_at_mark(const struct leg *leg)
+{
+    int at_mark = 0;
+
+    return leg->fd != -1 && ioctl(leg->fd, SIOCATMARK, &at_mark) != -1 && at_mark != 0;
 }
 
 bool leg_sample(struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint64_t start_us, uint64_t now_us)

@@ -39,9 +39,12 @@ struct leg {
     bool finished : 1;       /* our FIN was sent */
     bool paused : 1;         /* the session was told that we stopped reading from it */
     bool other_port : 1;     /* server leg: the client's port was taken */
+    bool urgent : 1;         /* an octet that it marked as urgent has come (RFC 9293 3.8.5) */
+    bool urgent_pending : 1; /* the one octet that waits for it is urgent */
 };
 
-/* What a listener sets so that accepted sockets inherit it (SO_LINGER, TCP_NODELAY, IP_RECVERR). */
+/* What a listener sets so that accepted sockets inherit it (SO_LINGER, TCP_NODELAY, SO_OOBINLINE, IP_RECVERR). An urgent
+ * octet thus keeps its place in the stream: reading stops in front of it. */
 bool leg_options_inherit(int fd, bool ipv6) MUST_CHECK;
 
 struct leg_dial {
@@ -73,6 +76,8 @@ bool leg_sample(struct leg *leg, struct leg_evidence *evidence, bool ipv6, uint6
 uint8_t leg_take_syn_ttl(const struct leg *leg);
 /* Octets the peer has not acknowledged, our FIN as one. */
 uint32_t leg_outstanding(const struct leg *leg);
+/* The next octet to be read is the urgent one. */
+bool leg_at_mark(const struct leg *leg);
 
 /* Keepalive on suspicion (R3): an answer or its absence shows in TCP_INFO. It cannot kill the session: the number of
  * probes allowed is far beyond the time it stays on. */

@@ -245,7 +245,7 @@ static void leg_failed(struct relay *relay, enum side side, uint64_t now_us)
 
 bool relay_watch(struct relay *relay, enum side side)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = (uint64_t)(uintptr_t)relay | side_index(side)};
 
     return epoll_ctl(relay->host->epoll_fd, EPOLL_CTL_ADD, relay_leg(relay, side)->fd, &event) != -1;
@@ -321,8 +321,8 @@ static void connected(struct relay *relay, uint64_t now_us)
 
 /* ---- silence ---- */
 
-/* Both hosts may have vanished without a word. An hour without an octet: a half-closed session is reset, any other gets
- * the keepalive any host may use (RFC 1122 4.2.3.6), after two hours of silence. */
+/* Both hosts may have vanished without a word. An hour without an octet: the session, half-closed or not, gets the
+ * keepalive any host may use (RFC 1122 4.2.3.6), after two hours of silence; a host that is there keeps it open. */
 static void look_at_quiet(struct relay *relay, uint64_t now_us)
 {
     const uint32_t wrote_ms =
@@ -332,10 +332,6 @@ static void look_at_quiet(struct relay *relay, uint64_t now_us)
     relay->state_due_us = now_us + RELAY_QUIET_US;
     if (now_us < last_us + RELAY_QUIET_US)
         return;
-    if (relay->legs[0].ended || relay->legs[1].ended) {
-        end_now(relay, now_us);
-        return;
-    }
     leg_keepalive_rest(&relay->legs[0]);
     leg_keepalive_rest(&relay->legs[1]);
 }
@@ -578,6 +574,7 @@ static void relay_event(struct relay *relay, enum side side, uint32_t events, ui
 
     if (relay->state == RELAY_DEAD || leg->fd == -1)
         return;
+    leg->urgent = (events & EPOLLPRI) != 0;
     if (relay->state == RELAY_HELD) {
         relay_held_event(relay, events, now_us);
         return;
@@ -585,20 +582,22 @@ static void relay_event(struct relay *relay, enum side side, uint32_t events, ui
     if (relay->state == RELAY_CONNECTING && side == SIDE_SERVER) {
         const int error = (events & (EPOLLERR | EPOLLHUP)) != 0 ? leg_take_error(leg) : 0;
 
-        if (error != 0 && error != ECONNRESET) {
+        /* A RST that answers the SYN is ECONNREFUSED; these two come behind a handshake (behind a FIN too: EPIPE). */
+        if (error != 0 && error != ECONNRESET && error != EPIPE) {
             connect_failed(relay, error, now_us);
             return;
         }
         if (error == 0 && (events & EPOLLOUT) == 0)
             return;
         connected(relay, now_us);
-        leg->error = (int16_t)error; /* reset as soon as it was up; it may have said why */
+        if (error != 0)
+            relay_set_error(leg, error); /* reset as soon as it was up; it may have said why */
     } else if (events & EPOLLERR) {
         take_leg_error(relay, side, now_us);
     }
     if (events & (EPOLLRDHUP | EPOLLHUP))
         leg->hung_up = true;
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         leg->readable = true;
     drive(relay, now_us);
 }

@@ -143,6 +143,7 @@ void relay_granted(struct relay *relay, uint64_t now_us)
     forget_held(relay);
     session_on_held(&relay->session, false, now_us);
     client->readable = true; /* the edge was spent while it was held */
+    client->urgent = true;   /* that too, perhaps */
     relay_dial(relay, now_us);
 }
 

@@ -74,8 +74,9 @@ static bool is_momentary(int error)
 /* Writes at once what the leg takes, of `octets` or, where NULL, of what stands in the host's pipe; -1 with errno when
  * it takes nothing. An ICMP notice is no failure. */
 static ssize_t write_some(struct relay *relay, enum side side, const uint8_t *octets, size_t length,
-                          uint64_t now_us)
+                          bool urgent, uint64_t now_us)
 {
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (urgent ? MSG_OOB : 0);
     struct leg *leg = relay_leg(relay, side);
     ssize_t written = -1;
 
@@ -85,7 +86,7 @@ static ssize_t write_some(struct relay *relay, enum side side, const uint8_t *oc
         struct icmp_error icmp;
         int error;
 
-        written = octets != NULL ? send(leg->fd, octets, length, MSG_NOSIGNAL | MSG_DONTWAIT)
+        written = octets != NULL ? send(leg->fd, octets, length, flags)
                                  : splice(relay->host->pipe[0], NULL, leg->fd, NULL, length,
                                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (written != -1 || (errno != EINTR && (!icmp_error_is_soft(errno) || leg_is_dead(leg))))
@@ -102,8 +103,8 @@ static ssize_t write_some(struct relay *relay, enum side side, const uint8_t *oc
     return written;
 }
 
-void relay_write(struct relay *relay, enum side side, const uint8_t *octets, size_t length, size_t limit,
-                 uint64_t now_us)
+static void write_or_keep(struct relay *relay, enum side side, const uint8_t *octets, size_t length,
+                          size_t limit, bool urgent, uint64_t now_us)
 {
     struct leg *leg = relay_leg(relay, side);
     size_t done = 0;
@@ -111,7 +112,7 @@ void relay_write(struct relay *relay, enum side side, const uint8_t *octets, siz
     if (leg->error != 0)
         return; /* nobody is there to take it */
     if (leg->pending == NULL && !(side == SIDE_SERVER && relay->state == RELAY_CONNECTING)) {
-        const ssize_t written = write_some(relay, side, octets, length, now_us);
+        const ssize_t written = write_some(relay, side, octets, length, urgent, now_us);
 
         if (written == -1 && !is_momentary(errno)) {
             write_failed(leg, errno);
@@ -121,6 +122,13 @@ void relay_write(struct relay *relay, enum side side, const uint8_t *octets, siz
     }
     if (done < length && !pending_append(&leg->pending, octets + done, length - done, limit))
         write_failed(leg, ENOMEM); /* a hole in the stream is the one thing that must not be: reset instead */
+    leg->urgent_pending = urgent && leg->pending != NULL;
+}
+
+void relay_write(struct relay *relay, enum side side, const uint8_t *octets, size_t length, size_t limit,
+                 uint64_t now_us)
+{
+    write_or_keep(relay, side, octets, length, limit, false, now_us);
 }
 
 void relay_flush(struct relay *relay, enum side side, uint64_t now_us)
@@ -128,8 +136,8 @@ void relay_flush(struct relay *relay, enum side side, uint64_t now_us)
     struct leg *leg = relay_leg(relay, side);
 
     while (leg->pending != NULL && leg->error == 0) {
-        const ssize_t written =
-            write_some(relay, side, pending_octets(leg->pending), pending_length(leg->pending), now_us);
+        const ssize_t written = write_some(relay, side, pending_octets(leg->pending),
+                                           pending_length(leg->pending), leg->urgent_pending, now_us);
 
         if (written == -1) {
             if (!is_momentary(errno))
@@ -138,6 +146,7 @@ void relay_flush(struct relay *relay, enum side side, uint64_t now_us)
         }
         pending_consume(&leg->pending, (size_t)written);
     }
+    leg->urgent_pending = leg->urgent_pending && leg->pending != NULL;
     if (leg->pending == NULL)
         set_paused(relay, side_other(side), false, now_us);
 }
@@ -237,7 +246,7 @@ static bool move_bulk(struct relay *relay, enum side side, size_t length, size_t
         return false;
     left = (size_t)taken;
     while (left > 0) {
-        const ssize_t written = write_some(relay, side_other(side), NULL, left, now_us);
+        const ssize_t written = write_some(relay, side_other(side), NULL, left, false, now_us);
 
         if (written > 0) {
             left -= (size_t)written;
@@ -261,24 +270,31 @@ bool relay_pump(struct relay *relay, enum side side, unsigned *reads, uint64_t n
     const size_t limit = relay_settings(relay)->buffer_octets;
 
     while (leg->readable && !leg->ended && *reads > 0) {
-        const size_t room = room_for(relay, side_other(side));
+        size_t room = room_for(relay, side_other(side));
+        /* An urgent octet goes over by itself, once everything before it has, so that it stays one. */
+        const bool urgent = leg->urgent && leg_at_mark(leg);
         size_t bulk;
         ssize_t got;
 
-        if (room == 0)
+        if (room == 0 || (urgent && relay->state == RELAY_CONNECTING))
             break;
+        if (urgent)
+            room = 1;
         --*reads;
-        bulk = other->error == 0 ? bulk_length(relay, side, room) : 0;
+        bulk = other->error == 0 && !urgent ? bulk_length(relay, side, room) : 0;
         if (bulk > 0 && move_bulk(relay, side, bulk, limit, now_us))
             continue;
         got = recv(leg->fd, relay->host->buffer, room, MSG_DONTWAIT);
         if (got > 0) {
-            relay_write(relay, side_other(side), relay->host->buffer, (size_t)got, limit, now_us);
+            write_or_keep(relay, side_other(side), relay->host->buffer, (size_t)got, limit, urgent, now_us);
+            if (urgent)
+                leg->urgent = false;
             session_on_octets(&relay->session, side, relay->host->buffer, (size_t)got, now_us);
             if (other->pending != NULL && relay->state == RELAY_OPEN)
                 set_paused(relay, side, true, now_us);
-            /* A short read emptied it; the next octet makes a new edge. Not so a FIN that is in already. */
-            if ((size_t)got < room && !leg->hung_up && leg->error == 0)
+            /* A short read emptied it, or stopped at a mark; the next octet makes a new edge. Not so a FIN that is in
+             * already. */
+            if ((size_t)got < room && !leg->hung_up && !leg->urgent && leg->error == 0)
                 leg->readable = false;
         } else if (got == 0) {
             if (leg->error != 0)

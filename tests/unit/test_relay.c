@@ -563,6 +563,107 @@ static void a_reset_behind_a_fin(void **state)
     assert_int_equal(errno, EPIPE);
 }
 
+/* An octet that one side marked as urgent is neither lost nor made an ordinary one, and stays at its place. */
+static void urgent_stays_urgent(void **state)
+{
+    const int inline_on = 1;
+    char octets[20], block[65536];
+    size_t sent = 0, got = 0;
+    ssize_t now;
+
+    (void)state;
+    open_session();
+    for (unsigned way = 0; way < 2; way++) {
+        const int from = way == 0 ? bench->client_fd : bench->server_fd;
+        const int to = way == 0 ? bench->server_fd : bench->client_fd;
+
+        assert_int_equal(write(from, "before", 6), 6);
+        assert_int_equal(send(from, "!", 1, MSG_OOB), 1);
+        assert_int_equal(write(from, "behind", 6), 6);
+        turns(5);
+        assert_int_equal(read_now(to, octets, sizeof octets), 6);
+        assert_memory_equal(octets, "before", 6);
+        assert_int_equal(recv(to, octets, 1, MSG_OOB), 1);
+        assert_int_equal(octets[0], '!');
+        assert_int_equal(read_now(to, octets, sizeof octets), 6);
+        assert_memory_equal(octets, "behind", 6);
+    }
+    /* Once more while the other side does not read: it waits here, and reading stops in front of it. */
+    memset(block, 'x', sizeof block);
+    assert_int_equal(setsockopt(bench->server_fd, SOL_SOCKET, SO_OOBINLINE, &inline_on, sizeof inline_on), 0);
+    for (unsigned idle = 0; idle < 20;) {
+        now = send(bench->client_fd, block, sizeof block, MSG_DONTWAIT);
+        sent += now > 0 ? (size_t)now : 0;
+        idle = now > 0 ? 0 : idle + 1;
+        turn(1);
+    }
+    for (unsigned reads = 0; reads < 8;
+         reads++) { /* room in the client's own socket, not yet in the server's */
+        now = read_now(bench->server_fd, block, sizeof block);
+        got += now > 0 ? (size_t)now : 0;
+    }
+    for (unsigned tries = 0; send(bench->client_fd, "!", 1, MSG_OOB | MSG_DONTWAIT) != 1 && tries < 1000;
+         tries++) {
+        now = recv(bench->server_fd, block, sizeof block, MSG_DONTWAIT);
+        got += now > 0 ? (size_t)now : 0;
+        turn(1);
+    }
+    assert_int_equal(send(bench->client_fd, "behind", 6, MSG_DONTWAIT), 6);
+    turns(5);
+    while (got < sent) {
+        now = read_now(bench->server_fd, block, sizeof block);
+        assert_true(now > 0);
+        got += (size_t)now;
+    }
+    assert_int_equal(got, sent);
+    assert_int_equal(sockatmark(bench->server_fd), 1);
+    assert_int_equal(read_now(bench->server_fd, octets, 1), 1);
+    assert_int_equal(octets[0], '!');
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), 6);
+    assert_memory_equal(octets, "behind", 6);
+}
+
+/* The server accepted, spoke, closed and reset before we looked: it was there, and what it said is heard. */
+static void reset_behind_a_fin_before_we_looked(void **state)
+{
+    char octets[20];
+    int server;
+
+    (void)state;
+    bench->client_fd = come_in();
+    assert_int_equal(poll(&(struct pollfd){.fd = bench->backend, .events = POLLIN}, 1, 1000), 1);
+    server = accept4(bench->backend, NULL, NULL, 0);
+    assert_int_not_equal(server, -1);
+    assert_int_equal(write(server, "421 x\r\n", 7), 7);
+    assert_int_equal(shutdown(server, SHUT_WR), 0);
+    reset_socket(server);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 7);
+    assert_memory_equal(octets, "421 x\r\n", 7);
+    assert_all_ended(1);
+    assert_int_equal(atomic_load(&bench->counters.connect_failed), 0);
+}
+
+/* Nobody said anything for an hour: a half-closed session lives on as it would without us, and is asked for life. */
+static void a_quiet_half_closed_session_lives(void **state)
+{
+    char octets[20];
+
+    (void)state;
+    open_session();
+    assert_int_equal(shutdown(bench->client_fd, SHUT_WR), 0);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), 0);
+    for (uint64_t hour = 1; hour < 4; hour++) {
+        for (unsigned tick = 0; tick < 3; tick++)
+            relay_host_run_timers(&bench->host, clock_monotonic_us() + hour * (RELAY_QUIET_US + SECOND_US));
+        relay_host_free_dead(&bench->host);
+    }
+    assert_int_equal(bench->host.relay_count, 1);
+    assert_int_equal(bench->host.first->legs[0].keepalive, LEG_KEEPALIVE_RESTING);
+    assert_int_equal(bench->host.first->legs[1].keepalive, LEG_KEEPALIVE_RESTING);
+    assert_int_equal(write(bench->server_fd, "late\r\n", 6), 6);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 6);
+}
+
 static void a_closed_port_is_a_reset(void **state)
 {
     char octets[10];
@@ -704,6 +805,9 @@ int main(void)
         CASE(a_server_that_goes_in_mid_body),
         CASE(resets_pass),
         CASE(a_reset_behind_a_fin),
+        CASE(urgent_stays_urgent),
+        CASE(reset_behind_a_fin_before_we_looked),
+        CASE(a_quiet_half_closed_session_lives),
         CASE(a_closed_port_is_a_reset),
         CASE(over_a_limit),
         CASE(held_until_there_is_a_place),
