@@ -218,7 +218,7 @@ rollback_tables() { # FAMILY: tables that were not there
     done
 }
 
-# ---- load: all of it or nothing; the mode says what (family_load, family_remove, snapshot_take, rollback, mode_loaded) ----
+# ---- load: all of it or nothing; the mode says what (family_load, family_remove, family_tool, snapshot_take, rollback, mode_loaded) ----
 
 mode_load() {
     privilege_require load
@@ -228,8 +228,8 @@ mode_load() {
     [ "$set_dry_run" = yes ] || trap 'trap "" HUP INT TERM; load_fail "interrupted"' HUP INT TERM
     for family in 4 6; do
         case " $families " in
-        *" $family "*) family_load "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
-        *) family_remove "$family" || load_fail "$(firewall_name "$family"): $(error_first_line)" ;;
+        *" $family "*) family_load "$family" || load_fail "$(family_tool "$family"): $(error_first_line)" ;;
+        *) family_remove "$family" || load_fail "$(family_tool "$family"): $(error_first_line)" ;;
         esac
     done
     trap 'exit 1' HUP INT TERM

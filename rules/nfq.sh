@@ -30,8 +30,13 @@
 # What is queued is overtaken by what is not, so that the former must be rare. Everything else is queued as ever.
 # hashlimit drops packets when its table is full: it has room for more connections than can be followed.
 
+#
+# --tool nft: the same as one table of nft's; see nfq_nft.sh.
+
 # shellcheck source=rules/checks.sh
 . "$library/checks.sh"
+# shellcheck source=rules/nfq_nft.sh
+. "$library/nfq_nft.sh"
 
 mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_L
     SMTPWITNESS_NFQ_O SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
@@ -42,6 +47,31 @@ bypass_least_octets=512
 bypass_not_lf='7,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 1 10,6 0 0 0,6 0 0 65535'
 bypass_seen_a_second=4
 bypass_connections=1048576
+
+# ---- iptables or nft ----
+
+# --tool auto: nft only where iptables has no NFQUEUE and nft has. Where nothing can be probed, iptables.
+tool_choose() {
+    tool=$set_tool
+    [ "$tool" = auto ] || return 0
+    tool=iptables
+    unshare -n true 2>/dev/null || return 0
+    for family in $families; do
+        family_has_queue "$family" && continue
+        nft_has_queue && tool=nft
+        return 0
+    done
+}
+
+family_has_queue() { # FAMILY: has its iptables NFQUEUE?
+    family_has_tools "$1" || return 1
+    kernel_features "$1" | grep '^NFQUEUE ' >"$work/feature"
+    kernel_probe "$1" "$work/feature"
+}
+
+family_tool() { # FAMILY: whose word an error is
+    case $tool in iptables) firewall_name "$1" ;; nft) echo nft ;; esac
+}
 
 # ---- the plan ----
 
@@ -154,15 +184,23 @@ plan_queue() { # CHAIN CONDITION: for queue number `part`
 findings_gather() {
     : >"$work/problems"
     check_privilege
-    check_tools
+    tool_choose
+    case $tool in
+    iptables) check_tools ;;
+    nft) command -v nft >/dev/null || finding_problem 'the program nft is missing' 'install nftables, or use --tool iptables' ;;
+    esac
     findings_clean || return 1
     for family in $families; do
+        if [ "$tool" = nft ] && ! family_has_tools "$family"; then
+            : >"$work/seen.$family" # nobody here has rules of iptables
+            continue
+        fi
         firewall_save "$family" "$work/seen.$family" ||
             finding_problem "the $(firewall_name "$family") ruleset cannot be read: $(error_first_line)" "run $(firewall_name "$family")-save and see what it needs"
     done
     findings_clean || return 1
     nft_rules_read
-    check_kernel
+    case $tool in iptables) check_kernel ;; nft) check_kernel_nft ;; esac
     [ "$set_place" = host ] || check_forwarding_or_bridge
     check_interfaces
     check_conntrack
@@ -175,9 +213,34 @@ findings_gather() {
         [ "$set_bypass" = no ] || check_marks "$work/seen.$family"
         check_other_backend
     done
+    check_queue_owner_nft
     check_offload
     check_queue_holder
     findings_clean
+}
+
+check_kernel_nft() {
+    if ! unshare -n true 2>/dev/null; then
+        finding_warning 'the kernel was not probed: no empty network namespace can be made here' \
+            'nothing, if load succeeds; nft changes nothing when the kernel refuses a rule'
+        return
+    fi
+    nft_has_queue ||
+        finding_problem "nft: the kernel or nft lacks 'queue'" 'modprobe nft_queue, or use --tool iptables where that has NFQUEUE'
+    nft_takes_rest ||
+        finding_problem "nft: the kernel or nft does not take the rules: $(error_first_line)" \
+            "install the kernel's netfilter modules, or use --tool iptables"
+}
+
+check_queue_owner_nft() {
+    last=$((set_queue + set_queues - 1))
+    grep -v "^inet $nft_table " "$work/nft.rules" |
+        sed -n 's/.*queue .*\(num\|to\) \([0-9]*\)\(-\([0-9]*\)\)\{0,1\}.*/\2 \4 &/p' |
+        awk -v first="$set_queue" -v last="$last" '{ low = $1; high = $2 ~ /^[0-9]+$/ ? $2 : $1
+            if (high + 0 >= first + 0 && low + 0 <= last + 0) print }' >"$work/queues"
+    while read -r number rule; do
+        finding_problem "nft: another rule sends packets to queue $number: $rule" 'choose free numbers with --queue, and [nfq] first-queue alike'
+    done <"$work/queues"
 }
 
 kernel_features() { # FAMILY
@@ -280,6 +343,7 @@ check_queue_holder() {
 # ---- load, unload ----
 
 snapshot_take() { # the state before we touch anything
+    nft_snapshot
     for family in 4 6; do
         : >"$work/before.$family"
         family_has_tools "$family" || continue
@@ -290,6 +354,7 @@ snapshot_take() { # the state before we touch anything
 
 rollback() {
     rollback_status=0
+    nft_rollback || rollback_status=1
     for family in 4 6; do
         family_has_tools "$family" || continue
         rollback_rules "$family" || rollback_status=1
@@ -298,12 +363,18 @@ rollback() {
     return "$rollback_status"
 }
 
-family_load() { # FAMILY
+family_load() { # FAMILY; nft's table is of both, so the second time nothing is left to do
+    if [ "$tool" = nft ]; then
+        nft_load && family_remove "$1"
+        return
+    fi
     { plan "$1" && plan_made "$1" mangle; } >"$work/plan"
     table_apply "$1" mangle "$work/plan" "$work/before.$1"
 }
 
-mode_loaded() { :; }
+mode_loaded() {
+    [ "$tool" = nft ] || nft_remove || load_fail "nft: $(error_first_line)"
+}
 
 mode_unload() {
     privilege_require unload
@@ -313,6 +384,7 @@ mode_unload() {
     for family in 4 6; do
         family_remove "$family" || unload_status=1
     done
+    nft_remove || unload_status=1
     [ "$unload_status" -eq 0 ] ||
         die "could not remove everything: $(error_first_line); remove what refers to our chains (iptables-save | grep SMTPWITNESS_NFQ) and run it again"
 }
@@ -328,6 +400,11 @@ family_remove() { # FAMILY
 
 mode_show() { # as load would do it on a router without rules of ours
     set_dry_run=yes
+    tool_choose
+    if [ "$tool" = nft ]; then
+        nft_load
+        return
+    fi
     : >"$work/empty"
     for family in $families; do
         plan "$family" >"$work/plan"
@@ -354,9 +431,27 @@ mode_status() { # loaded or not, with counters; exit 1 when not loaded
                 rule = $0; sub(/^[^ ]+ -A /, "", rule)
                 printf "  %10s packets %14s octets  %s\n", count[1], count[2], rule }'
     done
+    if nft_is_loaded; then
+        status_loaded=0
+        echo 'nft: loaded'
+        nft_list | sed 's/^\t/  /; s/\t/  /g'
+    fi
     return "$status_loaded"
 }
 
 mode_check() {
     findings_all
+    check_status=$?
+    check_say_kernel
+    return "$check_status"
+}
+
+check_say_kernel() { # what there is to choose from
+    unshare -n true 2>/dev/null || return 0
+    for family in $families; do
+        if family_has_queue "$family"; then has=yes; else has=no; fi
+        printf '%s NFQUEUE: %s, ' "$(firewall_name "$family")" "$has"
+    done
+    if nft_has_queue; then has=yes; else has=no; fi
+    echo "nft queue: $has; the rules are made with $tool"
 }

@@ -203,6 +203,8 @@ records_of() { # FILE: "MARK TABLE PRIORITY" of each load that left a record
 
 # ---- load ----
 
+family_tool() { firewall_name "$1"; } # FAMILY
+
 family_load() { # FAMILY
     record_write "$1" "$set_mark $set_table $set_priority" || return 1
     policy_add "$1" "$set_mark" "$set_table" "$set_priority" || return 1

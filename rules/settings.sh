@@ -16,6 +16,7 @@ settings_default() {
     set_bypass=no
     set_family=both
     set_place=router
+    set_tool=auto
     set_fail=open
     set_exempts=''
     set_translated=''
@@ -101,6 +102,9 @@ setting_set() { # KEY VALUE WHERE
     place)
         case $2 in router | host) set_place=$2 ;; *) die_usage "$3: '$2' is no place; give router or host" ;; esac
         ;;
+    tool)
+        case $2 in auto | iptables | nft) set_tool=$2 ;; *) die_usage "$3: '$2' is no tool; give auto, iptables or nft" ;; esac
+        ;;
     fail)
         case $2 in open | closed) set_fail=$2 ;; *) die_usage "$3: '$2' is no way to fail; give open or closed" ;; esac
         ;;
@@ -185,7 +189,7 @@ settings_from_arguments() {
             option=${option%%=*}
             ;;
         --bypass | --keep-open | -n | --dry-run | -h | --help) ;;
-        --port | --in-interface | --exempt | --translated | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --place | --fail | --settings | --default)
+        --port | --in-interface | --exempt | --translated | --listen-port | --mark | --table | --priority | --zone | --queue | --queues | --family | --place | --tool | --fail | --settings | --default)
             [ $# -gt 0 ] || die_usage "$option needs a value; see $program --help"
             ;;
         *) die_usage "unknown option '$option'; see $program --help" ;;
@@ -214,7 +218,7 @@ settings_one_option() { # KEY VALUE: lists replace the file's list once, then gr
     listen-port | table | priority | zone | fail | translated)
         [ "$mode" = proxy ] || die_usage "--$1 belongs to proxy; leave it out of $mode"
         ;;
-    queue | queues | bypass | place)
+    queue | queues | bypass | place | tool)
         [ "$mode" = nfq ] || die_usage "--$1 belongs to nfq; leave it out of $mode"
         ;;
     *) die_usage "unknown option '--$1'; see $program --help" ;;
@@ -276,8 +280,8 @@ settings_one_line() { # LINE WHERE
     key=${1%%=*}
     value=${1#*=}
     case $key in
-    PORT | IN_INTERFACE | EXEMPT | TRANSLATED | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | PLACE | FAMILY | FAIL) ;;
-    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT TRANSLATED LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS PLACE FAMILY FAIL" ;;
+    PORT | IN_INTERFACE | EXEMPT | TRANSLATED | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | PLACE | TOOL | FAMILY | FAIL) ;;
+    *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT TRANSLATED LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS PLACE TOOL FAMILY FAIL" ;;
     esac
     case "$seen_keys" in *" $key "*) die_usage "$2: $key is set twice; set it once, lists separated by commas" ;; esac
     seen_keys="$seen_keys$key "
@@ -328,6 +332,7 @@ usage: smtpwitness-rules proxy load|show|check [OPTION]...
   --queues N              nfq: how many, 1, 2, 4, 8 or 16 (1)
   --bypass                nfq: the bulk of large bodies need not come to the queue
   --place router|host     nfq: what is forwarded, or this host's own connections (router)
+  --tool auto|iptables|nft  nfq: what the rules are made with (auto: nft where iptables has no NFQUEUE)
   --family 4|6|both       address families (both)
   --settings FILE         read KEY=value settings; options override them
   --keep-open             unload: stop taking new connections, keep the open ones alive

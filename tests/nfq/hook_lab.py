@@ -28,6 +28,11 @@ def claim(good, text, detail=""):
     print(("ok - " if good else "not ok - ") + text + ("" if good else f" ({detail})"), flush=True)
 
 
+def skipped(text):
+    RESULTS["skipped"] += 1
+    print(f"skipped: {text}", flush=True)
+
+
 def rules(*words, check=True):
     return subprocess.run(["ip", "netns", "exec", ROUTER, RULES, "nfq", *words], check=check, capture_output=True, text=True)
 

@@ -16,6 +16,7 @@ import time
 
 import enforce_tests
 import hook_lab
+import nft_tests
 from hook_lab import PROGRAM, RESULTS, Server, Talker, Witness, body_of, claim, rules, saved
 import lab  # noqa: E402
 from lab import ADDRESS, CLIENT, FAMILY, FIREWALL, ROUTER, SERVER, connect, inside, listen, reset, rule, run, text_of, until
@@ -612,11 +613,11 @@ def tests_of(module):
 
 
 def main():
-    tests = {**tests_of(globals()), **tests_of(vars(enforce_tests))}
+    tests = {**tests_of(globals()), **tests_of(vars(enforce_tests)), **tests_of(vars(nft_tests))}
     trouble = ("killed", "stopped", "overflow", "client_silent", "server_silent", "forged_reset")
-    enforcement = tests_of(vars(enforce_tests))
-    groups = {"passage": [name for name in tests if name not in trouble and name not in enforcement],
-              "trouble": trouble, "enforcement": enforcement}
+    enforcement, nft = tests_of(vars(enforce_tests)), tests_of(vars(nft_tests))
+    groups = {"passage": [name for name in tests if name not in trouble and name not in enforcement and name not in nft],
+              "trouble": trouble, "enforcement": enforcement, "nft": nft}
     words = sys.argv[1:] or list(groups)
     for name in [name for word in words for name in groups.get(word, [word])]:
         if name not in tests:

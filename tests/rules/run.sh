@@ -160,6 +160,8 @@ test_arguments() {
     refuse '--translated belongs to proxy' nfq load --translated 10.0.2.1=10.0.3.2
     refuse 'no way to fail' proxy load --fail half
     refuse '--fail belongs to proxy' nfq load --fail open
+    refuse '--tool belongs to nfq' proxy load --tool nft
+    refuse "'ipfw' is no tool" nfq load --tool ipfw
     refuse '--keep-open belongs to unload' proxy load --keep-open
     refuse 'no such readable file' proxy load --settings "$scratch/none"
     refuse_setting "rules.conf:2: unknown key 'PROT'" 'PORT=25\nPROT=25\n'
