@@ -25,6 +25,7 @@
 # between and its verdict counts - and NFQ_B puts it on every packet of the connection. Large segments of the client
 # without FIN, SYN or RST then come to NFQ_L and skip the queue, but for
 #   - bypass_seen_a_second of a connection: one that has come to a stand repeats itself more slowly, so that all is seen;
+#   - those that end in CRLF.CRLF, pushed or not (a client that corks its octets may not push them);
 #   - those that end in LF and bear PSH, or are several in one (offload: nearly every such packet bears PSH): a client
 #     that has said what it had to say, be it the final dot or a command behind it, pushes it and ends with LF.
 # What is queued is overtaken by what is not, so that the former must be rare. Everything else is queued as ever.
@@ -45,6 +46,8 @@ mode_tables=mangle
 bypass_least_octets=512
 # ld len; sub #1; tax; ldb [x + 0]; jeq #10, 0, 1; ret #0; ret #65535
 bypass_not_lf='7,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 1 10,6 0 0 0,6 0 0 65535'
+# ld len; sub #5; tax; ld [x + 0]; jeq #0x0d0a2e0d, 0, 3; ldb [x + 4]; jeq #10, 0, 1; ret #65535; ret #0
+bypass_dot='9,128 0 0 0,20 0 0 5,7 0 0 0,64 0 0 0,21 0 3 218770957,80 0 0 4,21 0 1 10,6 0 0 65535,6 0 0 0'
 bypass_seen_a_second=4
 bypass_connections=1048576
 
@@ -122,6 +125,7 @@ plan_bypass() { # FAMILY
     echo "-A SMTPWITNESS_NFQ_L -m hashlimit --hashlimit-upto $bypass_seen_a_second/sec --hashlimit-burst 1" \
         "--hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness$1" \
         "--hashlimit-htable-max $bypass_connections --hashlimit-htable-expire 10000 -j SMTPWITNESS_NFQ_C"
+    echo "-A SMTPWITNESS_NFQ_L -m bpf --bytecode \"$bypass_dot\" -j SMTPWITNESS_NFQ_C"
     echo "-A SMTPWITNESS_NFQ_L -p tcp -m tcp --tcp-flags PSH NONE -m length --length 0:1500 -j RETURN"
     echo "-A SMTPWITNESS_NFQ_L -m bpf --bytecode \"$bypass_not_lf\" -j RETURN"
     echo "-A SMTPWITNESS_NFQ_L -j SMTPWITNESS_NFQ_C"

@@ -332,6 +332,8 @@ def bypass_story(tool):
         passed("marked, small", (41001, 25), ACK, b"x" * 100)
         passed("marked, FIN", (41001, 25), ACK | FIN, b"x" * 900, 1)
         passed("marked, pushed, LF", (41001, 25), ACK | PSH, b"x" * 899 + b"\n")
+        passed("marked, final dot, not pushed", (41001, 25), ACK, b"x" * 895 + b"\r\n.\r\n")
+        passed("marked, line end, not pushed", (41001, 25), ACK, b"x" * 897 + b".\r\n")
         passed("another port", (41001, 26), ACK, b"x" * 900)
         run(ROUTER, tables, "-w", "-D", *mark[3:])
         followed = [*mark[:-1], "0x2000000/0x2000000"]
@@ -353,4 +355,7 @@ def test_nft_bypass():
         with_iptables, with_nft = bypass_story("iptables"), bypass_story("nft")
     claim(with_iptables["v4 marked, large"] == 5 and with_iptables["v6 marked, large"] == 5 and with_iptables["v4 taken off"] == 0 and
           with_iptables["v6 followed: twice"] == -1, "nft --bypass: of six large segments one is seen, until the mark is off", with_iptables)
-    claim(with_nft == with_iptables, "nft --bypass: the same segments pass unseen as with iptables", (with_iptables, with_nft))
+    ends = ("v4 marked, final dot, not pushed", "v6 marked, final dot, not pushed")
+    claim([with_iptables.pop(end) for end in ends] == [0, 0], "bypass: the final dot is seen, pushed or not")
+    claim(all(with_nft.pop(end) > 0 for end in ends), "nft --bypass: one that is not pushed is not, as the manual says")
+    claim(with_nft == with_iptables, "nft --bypass: else the same segments pass unseen as with iptables", (with_iptables, with_nft))
