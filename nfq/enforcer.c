@@ -130,6 +130,7 @@ static enum queue_verdict refuse_with_text(struct enforcer *enforcer, struct tra
     size_t length =
         refusal_text(text, enforcer->options.policy(tracked)->host_name, &tracked->session.client);
 
+    packet_queue_flush(enforcer->options.queue);
     parting_begin(enforcer->partings, tracked->entry, text, length, now_us);
     refused(enforcer, tracked, now_us);
     return QUEUE_DROP;
@@ -338,6 +339,7 @@ static bool try_to_close(struct enforcer *enforcer, struct tracker_session *trac
         !parting_can_speak(&tracked->entry->flow))
         return false;
     enforcer->stats.closed++;
+    packet_queue_flush(enforcer->options.queue);
     parting_begin(enforcer->partings, tracked->entry, text, length, now_us);
     tracker_session_close(enforcer->options.tracker, tracked, SESSION_END_WITNESS, ACTION_CLOSED, now_us);
     return true;

@@ -37,7 +37,7 @@ static bool send_message(struct packet_queue *queue, const char *text, size_t le
     return sent != -1;
 }
 
-static void flush(struct packet_queue *queue)
+void packet_queue_flush(struct packet_queue *queue)
 {
     _Alignas(8) char text[QUEUE_MESSAGE_OCTETS];
 
@@ -67,7 +67,7 @@ static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict v
 {
     if (verdict == QUEUE_ACCEPT && queue->withheld_count == 0) {
         if (queue->accept_marks != (mark != NULL) || (mark != NULL && *mark != queue->accept_mark))
-            flush(queue);
+            packet_queue_flush(queue);
         queue->stats.accepted++;
         queue->accept_marks = mark != NULL;
         queue->accept_mark = mark != NULL ? *mark : 0;
@@ -75,7 +75,7 @@ static void answer(struct packet_queue *queue, uint32_t id, enum queue_verdict v
         queue->accept_id = id;
         return;
     }
-    flush(queue); /* before it: a batch would take this one along */
+    packet_queue_flush(queue); /* before it: a batch would take this one along */
     if (verdict == QUEUE_WITHHOLD)
         queue->withheld_count++;
     else
@@ -158,7 +158,7 @@ static int request(struct packet_queue *queue, const char *text, size_t length)
             return reply.error < 0 ? -reply.error : 0;
         }
         take_datagram(queue, queue->buffers[0], (size_t)got, false, accept_unseen, NULL);
-        flush(queue);
+        packet_queue_flush(queue);
     }
     return ETIMEDOUT;
 }
@@ -260,13 +260,13 @@ bool packet_queue_read(struct packet_queue *queue,
             queue->stats.overruns++;
             return true; /* there is more to read */
         }
-        flush(queue);
+        packet_queue_flush(queue);
         return false;
     }
     for (int i = 0; i < count; i++)
         take_datagram(queue, queue->buffers[i], queue->messages[i].msg_len, i == count - 1, judge, context);
     /* A short read means that the socket is drained, or nearly so: nobody waits for a full batch. */
-    flush(queue);
+    packet_queue_flush(queue);
     return count == PACKET_QUEUE_BATCH;
 }
 

@@ -60,6 +60,9 @@ bool packet_queue_read(struct packet_queue *queue,
                        enum queue_verdict (*judge)(void *context, struct queue_packet *packet),
                        void *context);
 
+/* Lets go now what was accepted so far: what we say in another's name must not overtake it, nor be undone by its mark. */
+void packet_queue_flush(struct packet_queue *queue);
+
 /* The verdict of a packet that was withheld: accept or drop. */
 void packet_queue_release(struct packet_queue *queue, uint32_t id, enum queue_verdict verdict);
 

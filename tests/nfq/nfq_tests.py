@@ -165,6 +165,75 @@ def test_bypass_corked():
         large_packets()
 
 
+def arrivals(sniffer, version):
+    """(flags, ports, sequence, octets) of the client's segments that have reached the server's interface."""
+    header = 20 if version == 4 else 40
+    found = []
+    while True:
+        try:
+            octets = sniffer.recv(65536)
+        except BlockingIOError:
+            return found
+        if octets[9 if version == 4 else 6] == 6 and octets[header + 2:header + 4] == b"\0\x19":
+            own, _, sequence = struct.unpack("!HHI", octets[header:header + 8])
+            found.append((octets[header + 13], own, sequence, len(octets) - header - (octets[header + 12] >> 4) * 4))
+
+
+def marked_connections(version):
+    listed = subprocess.run(["ip", "netns", "exec", ROUTER, "conntrack", "-L", "-f", "ipv4" if version == 4 else "ipv6", "-p", "tcp"],
+                            check=False, capture_output=True, text=True)
+    return [line for line in listed.stdout.splitlines() if "dport=25 " in line and " mark=0 " not in line]
+
+
+def test_bypass_closed():
+    """A client falls silent in its body while the bypass is on, and our limit ends the session: nothing of it passes any more,
+    not even segments of a client that has not heard of it."""
+    if not shutil.which("ethtool") or not shutil.which("conntrack"):
+        hook_lab.skipped("closed in a body: ethtool or conntrack is not installed")
+        return
+    small_packets()
+    rules("load", "--bypass")
+    try:
+        with Witness(timeouts="body = 2s\naction = enforce\n", bypass="yes") as witness:
+            for version in (4, 6):
+                with inside(SERVER):
+                    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800 if version == 4 else 0x86DD))
+                sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+                sniffer.setblocking(False)
+                server = Server(version, {"swift": True})
+                talker = Talker(version)
+                talker.to_data()
+                talker.socket.sendall(body_of(2_000_000) + b"in the midst of a line " * 40)
+                time.sleep(0.5)
+                came, marked = arrivals(sniffer, version), marked_connections(version)
+                said, end = enforce_tests.ending(talker.socket)
+                time.sleep(0.2)
+                after = arrivals(sniffer, version)
+                _, own, sequence, length = max(came, key=lambda one: one[2] - came[0][2] & 0xFFFFFFFF)
+                deaf = nft_tests.Sender(CLIENT, version)
+                target = ADDRESS[version]["sv"]
+                for number in range(20):
+                    deaf.send(target, nft_tests.tcp(version, ADDRESS[version]["cl"], target, (own, 25), 16,
+                                                    sequence + length + 900 * number, b"x" * 900))
+                time.sleep(0.2)
+                behind = [one for one in arrivals(sniffer, version) if one[3] > 0]
+                claim(said.startswith(b"421 4.4.2 ") and end == "fin", f"closed in a body v{version}: the client reads why", (said, end))
+                claim(any(flags & 4 for flags, _, _, _ in after), f"closed in a body v{version}: the server is reset", after)
+                claim(marked and not marked_connections(version), f"closed in a body v{version}: its mark is off", marked)
+                claim(not behind, f"closed in a body v{version}: nothing comes to the server any more", behind)
+                verdict = witness.of(talker.socket)
+                claim(verdict.get("action") == "closed" and verdict.get("fault") in ("client", "unknown"),
+                      f"closed in a body v{version}: the verdict", verdict)
+                talker.close()
+                server.close()
+                sniffer.close()
+            numbers = witness.statistics()
+            claim(numbers["closed"] == 2 and numbers["refused-verdicts"] == 0 and numbers["bypasses"] == 2,
+                  "closed in a body: every packet got its verdict", numbers)
+    finally:
+        large_packets()
+
+
 def test_client_silent():
     for version in (4, 6):
         with Witness() as witness:
