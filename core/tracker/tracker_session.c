@@ -308,6 +308,7 @@ static void on_refused(struct tracker *tracker, struct flow_entry *entry, uint64
         return;
     }
     tracked->connect = CONNECT_REFUSED;
+    session_release_place(&tracked->session, now_us); /* its record waits for a while, its place is free */
     tracker_compare_refusal(tracker, tracked);
     sample(tracked, tracked->silence_us, now_us, now_us);
     session_on_end(&tracked->session, SESSION_END_CONNECT_FAILED, now_us);

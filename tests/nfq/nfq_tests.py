@@ -234,6 +234,40 @@ def test_bypass_closed():
         large_packets()
 
 
+def peaks_of(witness, version):
+    """The latest `peaks` line of our client."""
+    before = len(witness.records)
+    witness.statistics()
+    until(lambda: any(record.get("event") == "peaks" for record in witness.records[before:]), 3)
+    found = [record for record in witness.records[before:] if record.get("event") == "peaks" and record["source"] == {4: "10.81.1.2", 6: "fd81:1::/64"}[version]]
+    return found[-1] if found else {}
+
+
+def test_peaks():
+    """Sessions one after another, ended in every way, are never counted as if they were all open at once."""
+    for queues in (1, 4):
+        rules("load", "--queues", str(queues))
+        with Witness(queues=queues) as witness:
+            for version in (4, 6):
+                server, opened = Server(version), 0
+                ends = (lambda talker: talker.quit(), lambda talker: talker.close(), lambda talker: reset(talker.socket),
+                        lambda talker: (talker.socket.shutdown(socket.SHUT_WR), talker.stream.read(), talker.close()),
+                        lambda talker: (talker.to_data(), talker.close()))
+                for number in range(60):
+                    ends[number % len(ends)](Talker(version))
+                    opened += 1
+                time.sleep(0.3)
+                with rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "REJECT", "--reject-with", "tcp-reset"):
+                    for _ in range(20):
+                        connect_in_vain(version, 1)
+                        opened += 1
+                time.sleep(0.3)
+                peaks = peaks_of(witness, version)
+                claim(peaks.get("opened") == opened and peaks.get("peak", 99) <= 4 and peaks.get("concurrent") == 0,
+                      f"peaks v{version}, {queues} queues: one after another is not all at once", peaks)
+                server.close()
+
+
 def test_client_silent():
     for version in (4, 6):
         with Witness() as witness:
