@@ -15,7 +15,8 @@
 struct way {
     const char *key;
     bool unconnected;
-    const char *steps[STEPS_MAX]; /* C or S, then what that side says; every further line has its letter too */
+    /* C or S, then what that side says; every further line has its letter too. */
+    const char *steps[STEPS_MAX];
 };
 
 static const struct way ways[] = {
