@@ -1,4 +1,4 @@
-# smtpwitness - build, test, install. `make help` lists the targets.
+# smtpwitness - build, test, install. `make help` lists the targets; `make V=1` shows each command as it is.
 VERSION    := 0.1.0
 BUILD      ?= build
 DESTDIR    ?=
@@ -35,6 +35,7 @@ BIN       := $(BUILD)/smtpwitness
 UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+say        = $(if $(V),,@echo '  $(1)';)
 
 .PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios scenario matrix \
         units-check systemd-check check check-fast demo bench bench-smoke generate install uninstall deb clean
@@ -44,27 +45,27 @@ all: $(BIN)                ## build the program (the default)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC    $@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(LIB): $(call obj,$(LIB_SRC))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR    $@)$(AR) rcs $@ $^
 
 $(BIN): $(call obj,$(CLI_SRC)) $(LIB)
-	$(CC) $(LDFLAGS) -pie $^ $(LDLIBS) -o $@
+	$(call say,LINK  $@)$(CC) $(LDFLAGS) -pie $^ $(LDLIBS) -o $@
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+	$(call say,LINK  $@)$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
 
 # Fuzz targets are built from sources, because the whole library must carry the fuzzer's counters.
 build/fuzz/lib/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CLANG) $(CPPFLAGS) -std=c11 -pthread -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	$(call say,CC    $@)$(CLANG) $(CPPFLAGS) -std=c11 -pthread -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	    -fno-sanitize-recover=all -MMD -MP -c $< -o $@
 
 build/fuzz/%: build/fuzz/lib/tests/fuzz/%.o $(LIB_SRC:%.c=build/fuzz/lib/%.o)
-	$(CLANG) -pthread -fsanitize=fuzzer,address,undefined $^ $(LDLIBS) -o $@
+	$(call say,LINK  $@)$(CLANG) -pthread -fsanitize=fuzzer,address,undefined $^ $(LDLIBS) -o $@
 
 unit: $(UNIT_BIN)          ## unit tests
 	@tests/lib/unit.sh $^
@@ -98,7 +99,7 @@ proxy-check: $(BIN)        ## the relay by itself, in network namespaces (root)
 
 $(BUILD)/captures/properties: $(BUILD)/obj/tests/captures/properties.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(call say,LINK  $@)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 captures-check: $(BIN) $(BUILD)/captures/properties ## capture files through replay: built, damaged, in every envelope
 	@tests/captures/run $(BIN) $(BUILD)/captures/properties
@@ -137,11 +138,11 @@ demo: $(BIN)               ## see it work: a router, two mail servers, a fault, 
 
 build/bench/smtpload: $(wildcard tests/bench/smtpload*.c) tests/bench/smtpload.h Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) -o $@
+	$(call say,LINK  $@)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) -o $@
 
 build/bench/nfqueue_floor: tests/bench/nfqueue_floor.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) $(LDLIBS) -o $@
+	$(call say,LINK  $@)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) $(LDLIBS) -o $@
 
 bench: $(BIN) build/bench/smtpload build/bench/nfqueue_floor ## speed beside plain forwarding, HAProxy, a bare queue and Suricata (root)
 	@tests/bench/run.py

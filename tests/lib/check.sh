@@ -41,7 +41,7 @@ for part in "$@"; do
         echo "=== $part failed; once more"
         run_part "$part"
     fi
-    grep -vE '^(gcc|clang|cc|ar) ' "build/check/$part.log" | tail -n 120
+    grep -vE '^(gcc|clang|cc|ar|  CC|  AR|  LINK) ' "build/check/$part.log" | tail -n 120
     if [ "$status" -ne 0 ]; then
         echo "=== $part FAILED (status $status), see build/check/$part.log"
         broken+=$(what_failed "$part")$'\n'
