@@ -176,7 +176,6 @@ static void forget_held(struct enforcer *enforcer, struct enforcer_memory *memor
         held->next->previous = held->previous;
     enforcer->held_count--;
     free(held);
-    memory->held = NULL;
     set_state(enforcer, memory, ENFORCER_PASSING);
 }
 
@@ -329,7 +328,7 @@ static bool try_to_close(struct enforcer *enforcer, struct tracker_session *trac
                          const struct enforcer_memory *memory, uint64_t now_us)
 {
     char text[PARTING_TEXT];
-    const uint64_t waited_us = now_us - memory->since_us;
+    const uint64_t waited_us = (uint64_t)((uint32_t)(now_us / 1000) - memory->since_ms) * 1000;
     size_t length;
 
     if (session_in_doubt(&tracked->session) && waited_us < ENFORCER_DOUBT_US)
@@ -377,7 +376,8 @@ void enforcer_close(struct enforcer *enforcer, struct tracker_session *tracked, 
     if (memory == NULL || memory->state != ENFORCER_PASSING)
         return;
     set_state(enforcer, memory, ENFORCER_CLOSING);
-    memory->since_us = now_us;
+    memory->since_ms = (uint32_t)(now_us / 1000);
+    memory->previous = NULL;
     memory->next = enforcer->closing;
     if (memory->next != NULL)
         enforcer->options.memory(memory->next)->previous = tracked;

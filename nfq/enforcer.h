@@ -32,7 +32,7 @@
 
 struct enforcer;
 
-enum enforcer_state {
+enum ONE_OCTET enforcer_state {
     ENFORCER_PASSING = 0,
     ENFORCER_TO_REFUSE, /* decided with the packet that is being looked at */
     ENFORCER_TO_HOLD,
@@ -44,9 +44,13 @@ enum enforcer_state {
 /* Part of a session's story. */
 struct enforcer_memory {
     enum enforcer_state state;
-    struct held *held;
-    uint64_t since_us;
-    struct tracker_session *next, *previous; /* of those that are closing */
+    uint32_t since_ms; /* closing; the clock's low 32 bits */
+    union {
+        struct held *held; /* while it is held */
+        struct {           /* of those that are closing */
+            struct tracker_session *next, *previous;
+        };
+    };
 };
 
 struct enforcer_options {

@@ -3,7 +3,9 @@
 #ifndef SMTPWITNESS_CORE_BASE_PHASE_H
 #define SMTPWITNESS_CORE_BASE_PHASE_H
 
-enum phase {
+#include "core/base/attributes.h"
+
+enum ONE_OCTET phase {
     PHASE_CONNECT = 0, /* the server leg is not established yet */
     PHASE_GREETING,    /* waiting for the server's 220 */
     PHASE_HELO,        /* greeted; EHLO, HELO or LHLO is due or unanswered */

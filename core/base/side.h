@@ -6,7 +6,9 @@
 
 #include <stddef.h>
 
-enum side {
+#include "core/base/attributes.h"
+
+enum ONE_OCTET side {
     SIDE_NONE = 0,
     SIDE_CLIENT = 1,
     SIDE_SERVER = 2,

@@ -2,7 +2,9 @@
 #ifndef SMTPWITNESS_CORE_FAULT_SESSION_END_H
 #define SMTPWITNESS_CORE_FAULT_SESSION_END_H
 
-enum session_end {
+#include "core/base/attributes.h"
+
+enum ONE_OCTET session_end {
     SESSION_END_NONE = 0, /* it still runs */
     SESSION_END_REPLY,    /* the server said 421, or refused the greeting */
     SESSION_END_CLIENT_FIN,

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "core/base/attributes.h"
 #include "core/base/phase.h"
 #include "core/base/side.h"
 
@@ -125,7 +126,7 @@ enum limit_by {
     LIMIT_BY_COUNT,
 };
 
-enum action {
+enum ONE_OCTET action {
     ACTION_NONE = 0,
     ACTION_WOULD_REFUSE,
     ACTION_WOULD_HOLD,

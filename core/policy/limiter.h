@@ -42,18 +42,18 @@
 
 struct limiter;
 
-enum limiter_answer {
+enum ONE_OCTET limiter_answer {
     LIMITER_ADMIT = 0,
     LIMITER_REFUSE,
     LIMITER_HOLD, /* take a place in the queue with limiter_wait() */
 };
 
-enum limiter_limit { /* which limit was met first */
-                     LIMITER_LIMIT_NONE = 0,
-                     LIMITER_LIMIT_PER_SOURCE,
-                     LIMITER_LIMIT_TOTAL,
-                     LIMITER_LIMIT_PERCENT,
-                     LIMITER_LIMIT_RATE,
+enum ONE_OCTET limiter_limit { /* which limit was met first */
+                               LIMITER_LIMIT_NONE = 0,
+                               LIMITER_LIMIT_PER_SOURCE,
+                               LIMITER_LIMIT_TOTAL,
+                               LIMITER_LIMIT_PERCENT,
+                               LIMITER_LIMIT_RATE,
 };
 
 /* What was counted at one instant. "This one" is included even when it was refused: the 21st at a limit of 20

@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum verb {
+#include "core/base/attributes.h"
+
+enum ONE_OCTET verb {
     VERB_NONE = 0,
     VERB_HELO,
     VERB_EHLO,

@@ -174,6 +174,7 @@ void dialogue_clear(struct dialogue *dialogue)
 {
     for (size_t i = 0; i < SIDE_PAIR; i++)
         line_clear(&dialogue->lines[i]);
+    queue_clear(dialogue);
     reply_clear(&dialogue->reply);
     kept_clear(dialogue);
 }

@@ -6,13 +6,14 @@
  * re-synchronises from the replies and says so (DIALOGUE_RESYNCED). Bodies are counted and skipped; only
  * their end is looked for.
  *
- * Owns:    its queue, its two line assemblers (memory only while a line is split), one kept reply text.
+ * Owns:    its queue (memory beyond DIALOGUE_OWN_RUNS runs), its two line assemblers (memory only while a line is
+ *          split), one kept reply text.
  * Borrows: spans, during the call only.
  * Bounds:  DIALOGUE_MAX_RUNS runs of equal verbs outstanding; more sets DIALOGUE_TOO_DEEP: then
  *          older runs merge into one of unknown verbs, their number stays right.
  *          DIALOGUE_REPLY_TEXT octets of a kept reply.
- * Errors:  none: whatever peers send is data. Allocation failure loses text, and of a line split over
- *          spans all but its code or verb.
+ * Errors:  none: whatever peers send is data. Allocation failure loses text, of a line split over spans all but its
+ *          code or verb, and makes the queue too deep at DIALOGUE_OWN_RUNS.
  * Threads: none. Time: none needed; the caller attributes time. */
 #ifndef SMTPWITNESS_CORE_SMTP_DIALOGUE_H
 #define SMTPWITNESS_CORE_SMTP_DIALOGUE_H
@@ -21,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/attributes.h"
 #include "core/base/phase.h"
 #include "core/base/side.h"
 #include "core/smtp/command.h"
@@ -30,6 +32,7 @@
 #include "core/stream/line.h"
 
 #define DIALOGUE_MAX_RUNS   24
+#define DIALOGUE_OWN_RUNS   6 /* more than these take memory of their own, while they last */
 #define DIALOGUE_REPLY_TEXT 200
 
 /* Facts noticed on the way; a set, never cleared but where said. */
@@ -68,7 +71,7 @@ enum dialogue_flag {
 };
 
 /* What the kept reply did. */
-enum dialogue_reply_role {
+enum ONE_OCTET dialogue_reply_role {
     DIALOGUE_REPLY_NONE = 0,
     DIALOGUE_REPLY_ENDED_MAIL,    /* a 4xx/5xx that made a mail fail (not: one RCPT of several) */
     DIALOGUE_REPLY_ENDED_SESSION, /* a 421 at any moment, or a 4xx/5xx greeting */
@@ -101,7 +104,7 @@ struct dialogue_run { /* `count` equal verbs in a row, unanswered */
 };
 
 /* Body end recognition. */
-enum dialogue_mode {
+enum ONE_OCTET dialogue_mode {
     DIALOGUE_COMMANDS = 0,
     DIALOGUE_BODY,      /* until CRLF.CRLF */
     DIALOGUE_CHUNK,     /* chunk_left octets of BDAT */
@@ -132,8 +135,9 @@ struct dialogue {
 
     /* Private. */
     enum dialogue_mode mode;
-    uint32_t state; /* enum dialogue_state of dialogue_internal.h */
-    struct dialogue_run runs[DIALOGUE_MAX_RUNS];
+    uint32_t state;                                  /* enum dialogue_state of dialogue_internal.h */
+    struct dialogue_run own_runs[DIALOGUE_OWN_RUNS]; /* a ring ... */
+    struct dialogue_run *more_runs; /* ... or this one of DIALOGUE_MAX_RUNS in its place; NULL = none */
     uint8_t run_first, run_count;
     uint8_t tail_length;     /* of `tail` */
     uint8_t tail[4];         /* the last octets of the body so far */
@@ -147,7 +151,7 @@ struct dialogue {
     struct tls_stream tls;
 };
 
-_Static_assert(sizeof(struct dialogue) <= 424, "an idle session may cost 1 kB in all");
+_Static_assert(sizeof(struct dialogue) <= 344, "an idle session may cost 1 kB in all");
 
 #define DIALOGUE_KEEP_OCTETS 4096u
 

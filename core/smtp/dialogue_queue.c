@@ -1,18 +1,43 @@
 #include <assert.h>
+#include <stdlib.h>
 
 #include "core/smtp/dialogue_internal.h"
 
 _Static_assert(VERB_COUNT <= UINT8_MAX, "a run keeps its verb in an octet");
 
-struct dialogue_run *queue_run(struct dialogue *dialogue, uint8_t index)
+static uint8_t queue_room(const struct dialogue *dialogue)
 {
-    assert(index < dialogue->run_count);
-    return &dialogue->runs[(dialogue->run_first + index) % DIALOGUE_MAX_RUNS];
+    return dialogue->more_runs != NULL ? DIALOGUE_MAX_RUNS : DIALOGUE_OWN_RUNS;
 }
 
 static const struct dialogue_run *queue_run_const(const struct dialogue *dialogue, uint8_t index)
 {
-    return &dialogue->runs[(dialogue->run_first + index) % DIALOGUE_MAX_RUNS];
+    const struct dialogue_run *ring = dialogue->more_runs != NULL ? dialogue->more_runs : dialogue->own_runs;
+    return &ring[(dialogue->run_first + index) % queue_room(dialogue)];
+}
+
+struct dialogue_run *queue_run(struct dialogue *dialogue, uint8_t index)
+{
+    assert(index < dialogue->run_count);
+    struct dialogue_run *ring = dialogue->more_runs != NULL ? dialogue->more_runs : dialogue->own_runs;
+    return &ring[(dialogue->run_first + index) % queue_room(dialogue)];
+}
+
+/* False: it stays full. */
+static bool queue_make_room(struct dialogue *dialogue)
+{
+    if (dialogue->run_count < queue_room(dialogue))
+        return true;
+    if (dialogue->more_runs != NULL)
+        return false;
+    struct dialogue_run *more = malloc(DIALOGUE_MAX_RUNS * sizeof *more);
+    if (more == NULL)
+        return false;
+    for (uint8_t i = 0; i < dialogue->run_count; i++)
+        more[i] = *queue_run_const(dialogue, i);
+    dialogue->more_runs = more;
+    dialogue->run_first = 0;
+    return true;
 }
 
 void queue_push(struct dialogue *dialogue, enum verb verb)
@@ -24,12 +49,12 @@ void queue_push(struct dialogue *dialogue, enum verb verb)
             return;
         }
     }
-    if (dialogue->run_count == DIALOGUE_MAX_RUNS) {
+    if (!queue_make_room(dialogue)) {
         /* Too deep: the two newest runs become one of unknown verbs. The number of replies due stays right,
          * the newest verb too. */
         dialogue_note(dialogue, DIALOGUE_TOO_DEEP);
-        struct dialogue_run *left = queue_run(dialogue, DIALOGUE_MAX_RUNS - 2);
-        const struct dialogue_run *right = queue_run(dialogue, DIALOGUE_MAX_RUNS - 1);
+        struct dialogue_run *left = queue_run(dialogue, (uint8_t)(dialogue->run_count - 2));
+        const struct dialogue_run *right = queue_run(dialogue, (uint8_t)(dialogue->run_count - 1));
         uint32_t sum = (uint32_t)left->count + right->count;
         left->verb = VERB_OTHER;
         left->count = (uint16_t)(sum > UINT16_MAX ? UINT16_MAX : sum);
@@ -44,8 +69,10 @@ void queue_push(struct dialogue *dialogue, enum verb verb)
 void queue_drop_runs(struct dialogue *dialogue, uint8_t count)
 {
     assert(count <= dialogue->run_count);
-    dialogue->run_first = (uint8_t)((dialogue->run_first + count) % DIALOGUE_MAX_RUNS);
+    dialogue->run_first = (uint8_t)((dialogue->run_first + count) % queue_room(dialogue));
     dialogue->run_count = (uint8_t)(dialogue->run_count - count);
+    if (dialogue->run_count == 0)
+        queue_clear(dialogue);
 }
 
 void queue_pop(struct dialogue *dialogue)
@@ -60,17 +87,20 @@ void queue_pop(struct dialogue *dialogue)
 
 void queue_push_front(struct dialogue *dialogue, enum verb verb, uint16_t count)
 {
-    if (dialogue->run_count == DIALOGUE_MAX_RUNS) {
+    if (!queue_make_room(dialogue)) {
         dialogue_note(dialogue, DIALOGUE_TOO_DEEP);
         return;
     }
-    dialogue->run_first = (uint8_t)((dialogue->run_first + DIALOGUE_MAX_RUNS - 1) % DIALOGUE_MAX_RUNS);
+    uint8_t room = queue_room(dialogue);
+    dialogue->run_first = (uint8_t)((dialogue->run_first + room - 1) % room);
     dialogue->run_count++;
     *queue_run(dialogue, 0) = (struct dialogue_run){.verb = (uint8_t)verb, .count = count};
 }
 
 void queue_clear(struct dialogue *dialogue)
 {
+    free(dialogue->more_runs);
+    dialogue->more_runs = NULL;
     dialogue->run_first = 0;
     dialogue->run_count = 0;
 }

@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum reply_class {
+#include "core/base/attributes.h"
+
+enum ONE_OCTET reply_class {
     REPLY_CLASS_NONE = 0,          /* not a failure, or nothing more is known than the code */
     REPLY_CLASS_PER_SOURCE_LIMIT,  /* too many connections from this source at once */
     REPLY_CLASS_PER_SOURCE_RATE,   /* too fast from this source */

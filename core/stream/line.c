@@ -32,10 +32,11 @@ static void line_hold(struct line *line, const uint8_t *octets, size_t length)
         line->held_length = 0;
     }
     uint8_t *kept = line->held != NULL ? line->held : line->head;
-    size_t room = (line->held != NULL ? LINE_KEEP_OCTETS : LINE_HEAD_OCTETS) - line->held_length;
+    const uint32_t most = line->held != NULL ? LINE_KEEP_OCTETS : LINE_HEAD_OCTETS;
+    size_t room = most - line->held_length;
     size_t taken = length < room ? length : room;
     memcpy(kept + line->held_length, octets, taken);
-    line->held_length += (uint32_t)taken;
+    line->held_length = (uint16_t)(line->held_length + taken);
     line->total = length > UINT32_MAX - line->total ? UINT32_MAX : line->total + (uint32_t)length;
     line->nul_seen = line->nul_seen || memchr(octets, 0, length) != NULL;
     line->last_cr = octets[length - 1] == '\r';

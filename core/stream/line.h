@@ -21,11 +21,11 @@
 
 struct line {
     uint8_t *held;        /* first octets of an unfinished line, or NULL */
-    uint32_t held_length; /* of `held`, or of `head` */
     uint32_t total;       /* octets of the unfinished line so far */
-    bool skipping;        /* after a gap: discard up to the next LF */
-    bool nul_seen;
-    bool last_cr;                   /* the last octet was CR */
+    uint16_t held_length; /* of `held`, or of `head` */
+    bool skipping : 1;    /* after a gap: discard up to the next LF */
+    bool nul_seen : 1;
+    bool last_cr : 1;               /* the last octet was CR */
     uint8_t head[LINE_HEAD_OCTETS]; /* in place of `held` while there is no memory */
 };
 

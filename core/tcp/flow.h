@@ -27,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/attributes.h"
 #include "core/base/address.h"
 #include "core/base/side.h"
 #include "core/tcp/packet.h"
@@ -45,7 +46,7 @@
 #define FLOW_SIGNS_NEVER    UINT8_MAX
 #define FLOW_SPAN_OCTETS    (1u << 26) /* segments further off than this do not belong to the stream */
 
-enum flow_state {
+enum ONE_OCTET flow_state {
     FLOW_NEW = 0,
     FLOW_SYN_SEEN,
     FLOW_SYN_ACK_SEEN, /* the server answered; the client's acknowledgement is due */
