@@ -458,8 +458,9 @@ static void print_values(FILE *stream)
     }
     end_values(stream);
     begin_values(stream, "phase");
-    for (enum phase value = PHASE_CONNECT; value < PHASE_COUNT; value++) {
-        print_item(stream, phase_name(value), phase_meanings[value]);
+    for (int value = PHASE_CONNECT; value < PHASE_COUNT;
+         value++) { /* enums of one octet: no room for a count */
+        print_item(stream, phase_name((enum phase)value), phase_meanings[value]);
     }
     end_values(stream);
     begin_values(stream, "ended-by");
@@ -473,8 +474,8 @@ static void print_values(FILE *stream)
     }
     end_values(stream);
     begin_values(stream, "action");
-    for (enum action value = ACTION_NONE; value < ACTION_COUNT; value++) {
-        print_item(stream, action_name(value), action_meanings[value]);
+    for (int value = ACTION_NONE; value < ACTION_COUNT; value++) {
+        print_item(stream, action_name((enum action)value), action_meanings[value]);
     }
     end_values(stream);
     begin_values(stream, "probe");
