@@ -268,9 +268,17 @@ settings_file_once() {
 settings_from_file() { # FILE: KEY=value lines, never executed
     line_number=0
     seen_keys=' '
+    carriage_return=$(printf '\r')
+    byte_order_mark=$(printf '\357\273\277')
+    [ "$(tr -cd '\000' <"$1" | wc -c)" -eq 0 ] ||
+        die_usage "$1: a NUL octet; this is no text file, or it is in UTF-16: save it as UTF-8"
     while IFS= read -r line || [ -n "$line" ]; do
         line_number=$((line_number + 1))
-        case $line in '' | '#'*) continue ;; esac
+        line=${line%"$carriage_return"}
+        case $line in
+        '' | '#'*) continue ;;
+        "$byte_order_mark"*) die_usage "$1:$line_number: the file begins with a byte order mark; save it as UTF-8 without one" ;;
+        esac
         settings_one_line "$line" "$1:$line_number"
     done <"$1"
 }
@@ -280,6 +288,7 @@ settings_one_line() { # LINE WHERE
     key=${1%%=*}
     value=${1#*=}
     case $key in
+    *[[:blank:]]*) die_usage "$2: '$1': write KEY=value without blanks before the '='" ;;
     PORT | IN_INTERFACE | EXEMPT | TRANSLATED | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | PLACE | TOOL | FAMILY | FAIL) ;;
     *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT TRANSLATED LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS PLACE TOOL FAMILY FAIL" ;;
     esac

@@ -165,6 +165,9 @@ test_arguments() {
     refuse '--keep-open belongs to unload' proxy load --keep-open
     refuse 'no such readable file' proxy load --settings "$scratch/none"
     refuse_setting "rules.conf:2: unknown key 'PROT'" 'PORT=25\nPROT=25\n'
+    refuse_setting "rules.conf:2: 'PORT = 25': write KEY=value without blanks" '\nPORT = 25\n'
+    refuse_setting 'rules.conf:1: the file begins with a byte order mark' '\0357\0273\0277PORT=25\n'
+    refuse_setting 'rules.conf: a NUL octet' 'PORT=2\0005\n'
     refuse_setting 'rules.conf:3: PORT is set twice' 'PORT=25\n\nPORT=587\n'
     refuse_setting 'is not KEY=value' 'PORT 25\n'
     # shellcheck disable=SC2016  # it must not expand, here or there
@@ -177,6 +180,8 @@ test_arguments() {
 test_settings_file() {
     printf '# comment\nPORT=25,587\nIN_INTERFACE=r0,r1\nEXEMPT=10.9.0.0/16\nMARK=0x2000000/0x2000000' >"$scratch/rules.conf"
     shown=$(proxy show --settings "$scratch/rules.conf" --in-interface r7)
+    check_equal 'line ends of Windows do not count' "$shown" \
+        "$(sed 's/$/\r/' "$scratch/rules.conf" >"$scratch/crlf.conf"; proxy show --settings "$scratch/crlf.conf" --in-interface r7)"
     check_has 'the file sets the ports' 'dports 25,587' "$shown"
     check_has 'its last line needs no end of line' 'fwmark 0x2000000/0x2000000' "$shown"
     check_has 'the command line overrides a list' '-i r7 ' "$shown"
