@@ -35,7 +35,7 @@ BIN       := $(BUILD)/smtpwitness
 UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-say        = $(if $(V),,@echo '  $(1)';)
+say        = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,echo '  $(1)';))
 
 .PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios scenario matrix \
         units-check systemd-check check check-fast demo bench bench-smoke generate install uninstall deb clean
