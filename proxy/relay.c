@@ -487,6 +487,11 @@ static void drive_open(struct relay *relay, uint64_t now_us)
 {
     unsigned reads[SIDE_PAIR] = {RELAY_READS_PER_TURN, RELAY_READS_PER_TURN};
 
+    if (relay->again_since_us != 0) {
+        relay->again_us += now_us > relay->again_since_us ? now_us - relay->again_since_us : 0;
+        relay->again_since_us = 0;
+    }
+
     for (unsigned round = 0; round < 2; round++) {
         for (size_t index = 0; index < SIDE_PAIR; index++) {
             const enum side side = index == 0 ? SIDE_CLIENT : SIDE_SERVER;
@@ -516,8 +521,11 @@ static void drive_open(struct relay *relay, uint64_t now_us)
     for (size_t index = 0; index < SIDE_PAIR; index++) {
         const struct leg *leg = &relay->legs[index];
 
-        if (leg->readable && !leg->ended && reads[index] == 0)
+        if (leg->readable && !leg->ended && reads[index] == 0) {
             put_again(relay);
+            if (index == side_index(SIDE_CLIENT) && relay_leg(relay, SIDE_SERVER)->pending == NULL)
+                relay->again_since_us = clock_monotonic_us();
+        }
         if (leg->error != 0)
             put_again(relay);
     }

@@ -99,6 +99,8 @@ struct relay {
     uint64_t state_due_us; /* of what the state waits for; WHEEL_NEVER_US = nothing */
     uint64_t probe_due_us;
     uint64_t probe_since_us;
+    uint64_t again_since_us;     /* the client has octets here that the server's leg would take; 0 = no */
+    uint64_t again_us;           /* so long in all */
     uint64_t leave_due_us;       /* one side has closed: when to look whether the other leg is dead */
     uint32_t leave_acked_octets; /* what that leg had acknowledged at the last look */
     uint8_t state;               /* enum relay_state */

@@ -90,6 +90,9 @@ static bool sample_into(struct relay *relay, enum side side, struct leg_evidence
         return false;
     if (side == SIDE_CLIENT || relay->state != RELAY_CONNECTING)
         evidence->connect = CONNECT_ESTABLISHED;
+    if (side == SIDE_CLIENT)
+        evidence->turn_limited_ms =
+            relay->again_us / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(relay->again_us / 1000);
     if (evidence->unacked_octets > 0 && evidence->retrans_count > 0)
         ask_tap_for_icmp(relay, side, evidence, now_us);
     return true;

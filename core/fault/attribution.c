@@ -276,6 +276,8 @@ static const struct rule rules[] = {
     {.name = "slow-sequence", .ends = IMPATIENT, .all = FACT_FLOWING, .boxes = BOX(SEQUENCE),
      .cause = CAUSE_SEQUENCE_REWRITTEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
+    {.name = "slow-witness", .ends = IMPATIENT, .all = FACT_FLOWING, .bottlenecks = SLOW(WITNESS),
+     .cause = CAUSE_BANDWIDTH, .fault = BLAME_WITNESS, .sureness = SURE_LIKELY},
     {.name = "slow-server-loss", .ends = IMPATIENT, .all = FACT_FLOWING, .bottlenecks = SLOW(SERVER_LOSS),
      .cause = CAUSE_LOSS, .fault = BLAME_SERVER_NETWORK, .sureness = SURE_LIKELY},
     {.name = "slow-client-loss", .ends = IMPATIENT, .all = FACT_FLOWING, .bottlenecks = SLOW(CLIENT_LOSS),
@@ -761,6 +763,7 @@ static void add_contributor(const struct facts *facts, struct verdict *verdict)
         [BOTTLENECK_SERVER_LOSS] = FAULT_SERVER_NETWORK,
         [BOTTLENECK_CLIENT_PATH] = FAULT_CLIENT_NETWORK,
         [BOTTLENECK_SERVER_PATH] = FAULT_SERVER_NETWORK,
+        [BOTTLENECK_WITNESS] = FAULT_WITNESS,
     };
     if (verdict->cause == CAUSE_SESSION_TIME_LIMIT && (facts->bits & FACT_FLOWING) &&
         facts->bottleneck != BOTTLENECK_UNKNOWN) {

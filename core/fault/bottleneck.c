@@ -21,6 +21,15 @@ static bool window_stops(const struct leg_evidence *leg, uint64_t us)
     return leg->window_limited_ms != 0 && (uint64_t)leg->window_limited_ms * 2000 >= busy_us;
 }
 
+/* Our own send buffer was full though all of it was under way, with the server's window open (the kernel's three clocks
+ * exclude each other: net/ipv4/tcp_output.c, tcp_chrono_*), or octets stood here that could have gone on. */
+static bool witness_stops(const struct leg_evidence *client_leg, const struct leg_evidence *server_leg,
+                          uint64_t us)
+{
+    return (server_leg->busy_ms != 0 && (uint64_t)server_leg->buffer_limited_ms * 2 >= server_leg->busy_ms) ||
+           (client_leg->turn_limited_ms != 0 && (uint64_t)client_leg->turn_limited_ms * 2000 >= us);
+}
+
 static bool round_trip_grew(const struct leg_evidence *leg)
 {
     bool overflows = (uint64_t)leg->retrans_count * 100 >= (uint64_t)leg->sent_segments * OVERFLOW_PERCENT;
@@ -35,6 +44,9 @@ enum bottleneck bottleneck_find(const struct leg_evidence *client_leg, const str
     uint64_t came = client_leg->came_segments;
     if (server_leg->sent_segments == 0 || came == 0) {
         return BOTTLENECK_UNKNOWN;
+    }
+    if (witness_stops(client_leg, server_leg, us)) {
+        return BOTTLENECK_WITNESS;
     }
     if (window_stops(server_leg, us)) {
         return BOTTLENECK_SERVER;
@@ -67,6 +79,7 @@ const char *bottleneck_name(enum bottleneck bottleneck)
         [BOTTLENECK_SERVER_LOSS] = "server-leg-loss",
         [BOTTLENECK_CLIENT_PATH] = "client-leg",
         [BOTTLENECK_SERVER_PATH] = "server-leg",
+        [BOTTLENECK_WITNESS] = "witness",
     };
     _Static_assert(sizeof names / sizeof names[0] == BOTTLENECK_COUNT, "a name per bottleneck");
     return (unsigned)bottleneck < BOTTLENECK_COUNT ? names[bottleneck] : "";

@@ -565,23 +565,27 @@ static const struct cause_text texts[] = {
     [CAUSE_BANDWIDTH] =
         {
             .fault = FAULT_SERVER_NETWORK,
-            .summary = "the line on one leg is too slow for the mail in the time allowed",
+            .summary = "the line on one leg, or this box, is too slow for the mail in the time allowed",
             .seen =
                 "Data was always in flight, the round trip grew far above its minimum, little was lost, and "
                 "the receiver's window was open.",
-            .proves = "That a queue in front of a narrow link filled up, likely. It is a fault only because "
-                      "a time limit "
-                      "ended the session; else the line has `bottleneck` and no fault. The server read as "
-                      "fast as octets "
-                      "came. On the client's leg full segments that come slowly, with nothing waiting behind "
-                      "us, show it; "
-                      "a client that paces itself looks the same and is in `also`.",
+            .proves =
+                "That a queue in front of a narrow link filled up, likely. It is a fault only because "
+                "a time limit "
+                "ended the session; else the line has `bottleneck` and no fault. The server read as "
+                "fast as octets "
+                "came. On the client's leg full segments that come slowly, with nothing waiting behind "
+                "us, show it; "
+                "a client that paces itself looks the same and is in `also`. "
+                "fault=witness, which the proxy alone can say of itself, means that our own send buffer "
+                "or processor was what the octets waited for, half of the time or more.",
             .client_step = "Send fewer mails at once over that line.",
             .server_step = "A limit on the whole session hits slow lines: consider a longer one "
                            "(Exchange `ConnectionTimeout`, 10 minutes by default).",
             .network_step =
                 "Look at the use of the links of that leg, at shaping (`tc -s qdisc`) and at what "
-                "else fills them.",
+                "else fills them. For fault=witness: `net.ipv4.tcp_wmem`, and `workers` and the load of "
+                "this box.",
             .manual = "RFC 5321 section 4.5.3.2.5; RFC 7567 (long queues)",
         },
     [CAUSE_RESET_INJECTED] =

@@ -69,9 +69,10 @@ struct leg_evidence {
     uint32_t sent_segments;    /* ours, with octets */
     uint32_t came_segments;    /* its, with octets */
     uint32_t late_segments;    /* its, lost before they reached us and repeated (by TCP_INFO: out of order) */
-    uint32_t window_limited_ms;   /* its window stopped us: tcpi_rwnd_limited, or closed as seen in packets */
-    uint32_t buffer_limited_ms;   /* tcpi_sndbuf_limited: our own buffer stopped us */
-    uint16_t segment_octets;      /* send MSS */
+    uint32_t window_limited_ms; /* its window stopped us: tcpi_rwnd_limited, or closed as seen in packets */
+    uint32_t buffer_limited_ms; /* tcpi_sndbuf_limited: our own buffer stopped us */
+    uint32_t turn_limited_ms;   /* its octets stood here, ready to go on, until our turn came; at the least */
+    uint16_t segment_octets;    /* send MSS */
     uint8_t icmp_type, icmp_code; /* of the last ICMP error, when icmp_seen */
     bool icmp_seen;
     uint8_t ttl;       /* of its packets, 0 = unknown */
@@ -89,13 +90,15 @@ enum bottleneck {
     BOTTLENECK_SERVER_LOSS,
     BOTTLENECK_CLIENT_PATH, /* full segments come slowly: the client leg's bandwidth, or a client that paces them */
     BOTTLENECK_SERVER_PATH, /* the server leg's bandwidth: the round trip grew under load */
+    BOTTLENECK_WITNESS,     /* ourselves: a buffer too small for the path, or no processor for it */
     BOTTLENECK_COUNT,
 };
 
 /* `octets`: sent by the client in `us` of sending. */
 enum bottleneck bottleneck_find(const struct leg_evidence *client_leg, const struct leg_evidence *server_leg,
                                 uint64_t octets, uint64_t us);
-const char *bottleneck_name(enum bottleneck bottleneck); /* "client" "server-leg-loss" ..., "" for unknown */
+const char *
+bottleneck_name(enum bottleneck bottleneck); /* "client" "server-leg-loss" "witness" ..., "" for unknown */
 
 const char *probe_result_name(enum probe_result probe); /* "none" "sent" "answered" "unanswered" "revealed" */
 const char *connect_result_name(enum connect_result connect); /* "refused", "timed-out", ... */

@@ -345,6 +345,12 @@ static void add_share(struct sentence *sentence, const struct facts *facts)
     case BOTTLENECK_CLIENT_PATH:
         sentence_add(sentence, ": full segments came slowly, and the server took them at once");
         break;
+    case BOTTLENECK_WITNESS:
+        sentence_add(sentence, ": its buffer was full for ");
+        add_duration(sentence, (uint64_t)leg->buffer_limited_ms * 1000);
+        sentence_add(sentence, ", and octets stood waiting for its processor for ");
+        add_duration(sentence, (uint64_t)client_leg->turn_limited_ms * 1000);
+        break;
     case BOTTLENECK_UNKNOWN:
     case BOTTLENECK_SERVER:
     case BOTTLENECK_COUNT:
@@ -425,21 +431,35 @@ static const char *clean_sentence(const struct facts *facts)
                                     : "the client left without QUIT, while nothing was under way";
 }
 
+/* The sentence with its placeholders. Some causes have more than one: by whom they name, and what they leave open. */
+static const char *sentence_template(const struct facts *facts, const struct verdict *verdict)
+{
+    if (verdict->cause == CAUSE_CLEAN) {
+        return clean_sentence(facts);
+    }
+    if (verdict->cause == CAUSE_BANDWIDTH && verdict->fault == FAULT_WITNESS) {
+        return "the witness itself carried the message too slowly{share}";
+    }
+    if (verdict->cause == CAUSE_RESET_INJECTED && verdict->fault == FAULT_CLIENT_NETWORK) {
+        return "the client answered with a reset, as a host does whose connection is gone, and no end of it "
+               "had "
+               "passed here: a reset was forged towards it, or its own end was lost on the client leg";
+    }
+    if (verdict->cause == CAUSE_SIZE_LIMIT && (verdict->also & 1u << FAULT_SERVER) != 0) {
+        return "the server refused for want of room (reply {code}) a message larger than the SIZE it offers: "
+               "for its "
+               "size, or its storage is full";
+    }
+    if (verdict->cause == CAUSE_OVERLOAD && (verdict->also & 1u << FAULT_POLICY) != 0) {
+        return "the server refused (reply {code}), for its load or for this source: it does not say";
+    }
+    return templates[verdict->cause];
+}
+
 void explain_verdict(const struct facts *facts, struct verdict *verdict)
 {
     struct sentence sentence = {.text = verdict->explain, .room = sizeof verdict->explain};
-    bool undecided = verdict->cause == CAUSE_OVERLOAD && (verdict->also & 1u << FAULT_POLICY) != 0;
-    bool end_gone = verdict->cause == CAUSE_RESET_INJECTED && verdict->fault == FAULT_CLIENT_NETWORK;
-    bool oversize = verdict->cause == CAUSE_SIZE_LIMIT && (verdict->also & 1u << FAULT_SERVER) != 0;
-    const char *rest =
-        end_gone ? "the client answered with a reset, as a host does whose connection is gone, and no end of "
-                   "it had "
-                   "passed here: a reset was forged towards it, or its own end was lost on the client leg"
-        : verdict->cause == CAUSE_CLEAN ? clean_sentence(facts)
-        : oversize  ? "the server refused for want of room (reply {code}) a message larger than the SIZE it "
-                      "offers: for its size, or its storage is full"
-        : undecided ? "the server refused (reply {code}), for its load or for this source: it does not say"
-                    : templates[verdict->cause];
+    const char *rest = sentence_template(facts, verdict);
     verdict->explain[0] = '\0';
     while (*rest != '\0') {
         size_t plain = strcspn(rest, "{");

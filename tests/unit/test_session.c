@@ -1656,7 +1656,7 @@ test_what_held_a_slow_body_up(void **state) /* S51 to S54 in both ways of measur
     (void)state;
     const struct leg_evidence fine = {.sent_segments = 100, .came_segments = 100, .flags = LEG_TAPPED};
     struct leg_evidence lossy_client = fine, lossy_server = fine, narrow_server = fine, closed_server = fine,
-                        full_client = fine, noisy_client = fine;
+                        full_client = fine, noisy_client = fine, small_buffer = fine, busy_box = fine;
     lossy_client.late_segments = 10;
     lossy_server.retrans_count = 10;
     noisy_client.late_segments = 4; /* other than by packets, this much is nothing */
@@ -1666,6 +1666,9 @@ test_what_held_a_slow_body_up(void **state) /* S51 to S54 in both ways of measur
     narrow_server.retrans_count = 4;
     closed_server.window_limited_ms = 15000;
     full_client.came_segments = 1;
+    small_buffer.busy_ms = 8000;
+    small_buffer.buffer_limited_ms = 4000;
+    busy_box.turn_limited_ms = 20000;
     const struct {
         struct leg_evidence client_leg, server_leg;
         enum fault fault;
@@ -1681,6 +1684,8 @@ test_what_held_a_slow_body_up(void **state) /* S51 to S54 in both ways of measur
         {noisy_client, fine, FAULT_CLIENT, CAUSE_SLOW_SENDER, 0},
         {lossy_client, lossy_server, FAULT_CLIENT, CAUSE_SLOW_SENDER, /* both: who knows */
          1u << FAULT_CLIENT_NETWORK | 1u << FAULT_SERVER_NETWORK},
+        {fine, small_buffer, FAULT_WITNESS, CAUSE_BANDWIDTH, 0},
+        {busy_box, fine, FAULT_WITNESS, CAUSE_BANDWIDTH, 0},
     };
     for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
         for (unsigned seconds = 10; seconds <= 40; seconds *= 2) {
