@@ -184,10 +184,11 @@ static void on_want(void *context, struct tracker_session *tracked, uint32_t wan
         enforcer_close(observer->enforcer, tracked, now_us);
     if (!observer->probes)
         return;
-    if (wants & SESSION_WANT_PROBE_CLIENT)
-        prober_start(&observer->prober, tracked, SIDE_CLIENT, now_us);
+    /* One side at a time; where both are asked for, the one that seems to owe is the server. */
     if (wants & SESSION_WANT_PROBE_SERVER)
         prober_start(&observer->prober, tracked, SIDE_SERVER, now_us);
+    if (wants & SESSION_WANT_PROBE_CLIENT)
+        prober_start(&observer->prober, tracked, SIDE_CLIENT, now_us);
 }
 
 /* ---- packets ---- */

@@ -67,6 +67,8 @@ struct rule {
 #define BODY_PHASES    (PHASE(BODY) | PHASE(BDAT))
 /* Ends by which somebody lost patience with a body that ran. */
 #define IMPATIENT (END(REPLY) | END(CLIENT_FIN) | END(CLIENT_RESET) | END(WITNESS))
+/* What proves that the leg of the side that owed had failed before anybody closed. */
+#define LEG_FAILED (FACT_UNDELIVERED | FACT_REVEALED | FACT_PROBE_UNANSWERED)
 #define TURN_PHASES                                                                                          \
     (PHASE(HELO) | PHASE(STARTTLS) | PHASE(AUTH) | PHASE(MAIL) | PHASE(RCPT) | PHASE(DATA) | PHASE(RSET) |   \
      PHASE(QUIT) | PHASE(COMMAND) | PHASE(IDLE) | PHASE(OPAQUE))
@@ -265,7 +267,8 @@ static const struct rule rules[] = {
      .cause = CAUSE_RESET_INJECTED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
      .limit_by = LIMIT_BY_MIDDLEBOX},
 
-    {.name = "client-end-gone", .ends = END(CLIENT_RESET), .all = FACT_RESET_ANSWERS, .none = FACT_UNDELIVERED,
+    {.name = "client-end-gone", .ends = END(CLIENT_RESET), .all = FACT_RESET_ANSWERS,
+     .none = LEG_FAILED,
      .cause = CAUSE_RESET_INJECTED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(MIDDLEBOX) | ALSO(CLIENT),
      .sureness = SURE_LIKELY},
 
@@ -310,20 +313,21 @@ static const struct rule rules[] = {
      .none = FACT_RESET_FITS,
      .cause = CAUSE_LONG_LINE_KILLED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_POSSIBLE,
      .limit_by = LIMIT_BY_MIDDLEBOX},
-    {.name = "server-closed-owing", .ends = END(SERVER_FIN), .all = FACT_OWED_SERVER, .none = FACT_UNDELIVERED,
+    {.name = "server-closed-owing", .ends = END(SERVER_FIN), .all = FACT_OWED_SERVER, .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
-    {.name = "server-reset-owing-fits", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER | FACT_RESET_FITS, .none = FACT_UNDELIVERED,
+    {.name = "server-reset-owing-fits", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER | FACT_RESET_FITS,
+     .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
-    {.name = "server-reset-owing", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER, .none = FACT_UNDELIVERED,
+    {.name = "server-reset-owing", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER, .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
     {.name = "client-closed-owing", .ends = END(CLIENT_FIN), .all = FACT_OWED_CLIENT,
-     .none = FACT_UNDELIVERED | FACT_OTHER_UNDELIVERED | FACT_REVEALED,
+     .none = LEG_FAILED | FACT_OTHER_UNDELIVERED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
     {.name = "client-reset-owing-fits", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT | FACT_RESET_FITS,
-     .none = FACT_UNDELIVERED | FACT_REVEALED,
+     .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
     {.name = "client-reset-owing", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT,
-     .none = FACT_UNDELIVERED | FACT_REVEALED,
+     .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
 
     /* --- the other side ended it at once: nobody was waited for -------------------------------------------------- */
@@ -380,7 +384,7 @@ static const struct rule rules[] = {
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SUSPECT_NETWORK, .also = ALSO(SUSPECT), .sureness = SURE_CERTAIN},
     {.name = "window-tiny", .all = FACT_STALLED, .boxes = BOX(UNSCALED),
      .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT), .sureness = SURE_LIKELY},
-    {.name = "not-reading", .all = FACT_WINDOW_ZERO | FACT_STALLED,
+    {.name = "not-reading", .all = FACT_WINDOW_ZERO | FACT_STALLED, .none = FACT_PROBE_UNANSWERED,
      .cause = CAUSE_NOT_READING, .fault = BLAME_SUSPECT, .sureness = SURE_CERTAIN},
     {.name = "revealed-big", /* RCPT: a BDAT command is lost with the first segment of its chunk */
      .phases = BODY_PHASES | PHASE(TLS) | PHASE(OPAQUE) | PHASE(RCPT), .all = FACT_REVEALED_BIG,

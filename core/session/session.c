@@ -678,6 +678,24 @@ static bool probe_can_tell_more(const struct session *session, enum side side)
     return known == PROBE_NONE || known == PROBE_ANSWERED;
 }
 
+/* Whom to probe: the side that owes; both where TLS hides who that is. A message has come whose last record is longer than
+ * a final dot: the rest of it may be what is missing. */
+static uint32_t probes_wanted(const struct session *session, enum side debtor)
+{
+    const struct tls_stream *tls = &session->dialogue.tls;
+    bool doubtful = tls->established && debtor == SIDE_SERVER &&
+                    session->dialogue.phase == PHASE_END_OF_DATA &&
+                    tls->client_last_length > SESSION_TLS_SHORT_OCTETS;
+    uint32_t wants = 0;
+    if ((debtor == SIDE_CLIENT || doubtful) && probe_can_tell_more(session, SIDE_CLIENT)) {
+        wants |= SESSION_WANT_PROBE_CLIENT;
+    }
+    if (debtor == SIDE_SERVER && probe_can_tell_more(session, SIDE_SERVER)) {
+        wants |= SESSION_WANT_PROBE_SERVER;
+    }
+    return wants;
+}
+
 void session_on_deadline(struct session *session, uint64_t now_us)
 {
     const struct policy_timeouts *timeouts = session->timeouts;
@@ -697,12 +715,11 @@ void session_on_deadline(struct session *session, uint64_t now_us)
     if (session->dialogue.phase == PHASE_CONNECT) {
         neighbours_unanswered(session_neighbours(session), session->seat, false, now_us);
     }
-    uint32_t probe = debtor == SIDE_CLIENT ? SESSION_WANT_PROBE_CLIENT : SESSION_WANT_PROBE_SERVER;
     if (!session_is_idle(session)) {
         if (!(session->flags & SESSION_PROBED) &&
             passed(session->progress_us, session_next_probe_us(session), now_us)) {
             session_count_probe(session);
-            session->wants = (uint8_t)(session->wants | (probe_can_tell_more(session, debtor) ? probe : 0u));
+            session->wants = (uint8_t)(session->wants | probes_wanted(session, debtor));
         }
         if (!(session->flags & SESSION_NOTICED) &&
             passed(session->progress_us, timeouts->stall_notice_us, now_us)) {

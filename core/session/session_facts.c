@@ -42,7 +42,10 @@ static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t at_us)
     bits |= (leg->flags & LEG_TAPPED) ? FACT_TAPPED : 0;
     bits |= (leg->flags & LEG_SYN_ACK_REPEATED) ? FACT_SYN_ACK_REPEATED : 0;
     bits |= leg->probe == PROBE_ANSWERED ? FACT_PROBE_ANSWERED : 0;
-    bits |= leg->probe == PROBE_UNANSWERED ? FACT_PROBE_UNANSWERED : 0;
+    /* A closed window is probed by the sender itself; when nobody answers that any more the host is gone, too. */
+    bool window_unprobed =
+        (leg->flags & LEG_WINDOW_ZERO) && leg->probes_unanswered >= FACTS_PROBES_UNANSWERED;
+    bits |= leg->probe == PROBE_UNANSWERED || window_unprobed ? FACT_PROBE_UNANSWERED : 0;
     if (leg->probe == PROBE_REVEALED) {
         bits |= FACT_REVEALED | (leg->revealed_octets >= FACTS_BIG_OCTETS ? FACT_REVEALED_BIG : 0);
     }

@@ -196,7 +196,13 @@ static void law_undelivered(const struct facts *given, const struct verdict *pla
                        (facts.suspect == SIDE_SERVER &&
                         (facts.end == SESSION_END_CLIENT_FIN || facts.end == SESSION_END_CLIENT_RESET)) ||
                        facts.end == SESSION_END_NONE || facts.end == SESSION_END_WITNESS;
-    if (!(facts.bits & FACT_STALLED) || facts.suspect == SIDE_NONE || !other_ended) {
+    /* A FIN or a reset of its own behind a failed leg tells no more. Only where it may be said to have refused is it
+     * named: a server that closes before it greets. */
+    bool own_end = !other_ended &&
+                   (facts.end == SESSION_END_SERVER_FIN || facts.end == SESSION_END_SERVER_RESET ||
+                    facts.end == SESSION_END_CLIENT_FIN || facts.end == SESSION_END_CLIENT_RESET) &&
+                   facts.phase != PHASE_GREETING && facts.phase != PHASE_CONNECT;
+    if (!(facts.bits & FACT_STALLED) || facts.suspect == SIDE_NONE || !(other_ended || own_end)) {
         return;
     }
     facts.bits |= proof;

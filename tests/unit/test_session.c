@@ -1841,6 +1841,54 @@ static void test_tarpit(void **state) /* S35, with and without errors before it,
     expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
 }
 
+/* A closed window whose probes stay without an answer is a host that is gone. */
+static void test_closed_window_and_nobody_answers(void **state) /* S47 against S22 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        data();
+        client("x\r\n");
+        session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
+        wait_ms(20000);
+        leg(SIDE_SERVER, (struct leg_evidence){.flags = LEG_WINDOW_ZERO | LEG_TAPPED,
+                                               .window_limited_ms = 20000,
+                                               .probes_unanswered = i == 0 ? 1 : 3});
+        ends(SESSION_END_CLIENT_FIN);
+        if (i == 0) {
+            expect_verdict(FAULT_SERVER, CAUSE_NOT_READING, CONFIDENCE_CERTAIN);
+        } else {
+            expect_verdict(FAULT_SERVER_NETWORK, CAUSE_LEG_UNANSWERED, CONFIDENCE_CERTAIN);
+            assert_int_equal(record.verdict.also, 1u << FAULT_SERVER);
+        }
+    }
+}
+
+/* The client's leg had failed already when its host answered our probe, or the server's last word, with a reset. */
+static void test_reset_behind_a_failed_leg(void **state) /* S44, S24, S50 */
+{
+    (void)state;
+    static const struct {
+        struct leg_evidence leg;
+        enum cause cause;
+    } stories[] = {
+        {{.flags = LEG_RESET_ANSWERS, .probe = PROBE_REVEALED, .revealed_octets = 2000},
+         CAUSE_PATH_MTU_BLACK_HOLE},
+        {{.flags = LEG_RESET_ANSWERS, .probe = PROBE_REVEALED, .revealed_octets = 20}, CAUSE_OCTETS_LOST},
+        {{.flags = LEG_RESET_ANSWERS, .probe = PROBE_UNANSWERED}, CAUSE_LEG_UNANSWERED},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin();
+        data();
+        wait_ms(8000);
+        leg(SIDE_CLIENT, stories[i].leg);
+        ends(SESSION_END_CLIENT_RESET);
+        const struct verdict *verdict = finish();
+        assert_string_equal(fault_name(verdict->fault), fault_name(FAULT_CLIENT_NETWORK));
+        assert_string_equal(cause_name(verdict->cause), cause_name(stories[i].cause));
+    }
+}
+
 static void test_reset_of_a_host_whose_connection_is_gone(void **state) /* S41, and the controls S62, S82 */
 {
     (void)state;
@@ -2036,6 +2084,25 @@ static void envelope_inside_tls(void)
     inside(SIDE_SERVER, 14);
     inside(SIDE_CLIENT, 6);
     inside(SIDE_SERVER, 37);
+}
+
+/* Inside TLS, behind a message whose last record is no dot: both sides are probed. */
+static void test_both_are_probed_where_tls_hides_who_owes(void **state) /* S50 through TLS */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        envelope_inside_tls();
+        inside(SIDE_CLIENT, 1500);
+        if (i == 1) {
+            inside(SIDE_CLIENT, 11); /* the dot and QUIT */
+        }
+        uint32_t wants = wait_ms(6000);
+        assert_true((wants & SESSION_WANT_PROBE_SERVER) != 0);
+        assert_int_equal((wants & SESSION_WANT_PROBE_CLIENT) != 0, i == 0);
+        ends(SESSION_END_SERVER_FIN);
+        finish();
+    }
 }
 
 static void test_late_answer_inside_tls(void **state) /* S49, S50, S43 through TLS, and the control */
@@ -2250,6 +2317,9 @@ int main(void)
         cmocka_unit_test(test_slow_server_leg_behind_our_buffers),
         cmocka_unit_test(test_boxes_that_spoil_tcp),
         cmocka_unit_test(test_tarpit),
+        cmocka_unit_test(test_closed_window_and_nobody_answers),
+        cmocka_unit_test(test_both_are_probed_where_tls_hides_who_owes),
+        cmocka_unit_test(test_reset_behind_a_failed_leg),
         cmocka_unit_test(test_reset_of_a_host_whose_connection_is_gone),
         cmocka_unit_test(test_the_first_bye_inside_tls_counts),
         cmocka_unit_test(test_idle_inside_tls),
