@@ -32,13 +32,14 @@ struct leg {
     uint32_t acked_octets;   /* tcpi_bytes_acked, as last sampled */
     uint32_t wrote_ms;       /* last write to it, counted from the session's start; 0 = never */
     int16_t error;           /* what the kernel ended it with; 0 = nothing yet */
-    uint8_t keepalive;       /* enum leg_keepalive */
+    uint8_t keepalive : 2;   /* enum leg_keepalive */
     bool readable : 1;       /* it may have octets for us: no EAGAIN since the last edge */
     bool hung_up : 1;        /* its FIN is in: read on until 0 */
     bool ended : 1;          /* its FIN was read */
     bool finished : 1;       /* our FIN was sent */
     bool paused : 1;         /* the session was told that we stopped reading from it */
     bool other_port : 1;     /* server leg: the client's port was taken */
+    bool fin_first : 1;      /* the reset that ended it came behind its FIN */
     bool urgent : 1;         /* an octet that it marked as urgent has come (RFC 9293 3.8.5) */
     bool urgent_pending : 1; /* the one octet that waits for it is urgent */
 };

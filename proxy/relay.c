@@ -201,12 +201,22 @@ static void end_now(struct relay *relay, uint64_t now_us)
     relay_die(relay);
 }
 
+/* The other side's FIN, once everything before it is on its way. */
+static void pass_fin(struct relay *relay, enum side to)
+{
+    struct leg *leg = relay_leg(relay, to);
+
+    if (relay_leg(relay, side_other(to))->ended && leg->pending == NULL && leg->error == 0)
+        leg_send_fin(leg);
+}
+
 /* One side is gone by reset: so shall the other be, once it has what was sent to it before. */
 static void begin_resetting(struct relay *relay, enum side gone, uint64_t now_us)
 {
     struct leg *survivor = relay_leg(relay, side_other(gone));
 
     relay_end_probes(relay, now_us);
+    pass_fin(relay, side_other(gone));
     if (survivor->fd == -1 || (survivor->pending == NULL && leg_outstanding(survivor) == 0)) {
         end_now(relay, now_us);
         return;
@@ -431,12 +441,8 @@ static void pass_fins(struct relay *relay)
             true; /* closing them, which comes next, sends what FIN is missing */
         return;
     }
-    for (size_t index = 0; index < SIDE_PAIR; index++) {
-        struct leg *leg = &legs[index];
-
-        if (legs[1 - index].ended && leg->pending == NULL && leg->error == 0)
-            leg_send_fin(leg);
-    }
+    pass_fin(relay, SIDE_CLIENT);
+    pass_fin(relay, SIDE_SERVER);
 }
 
 static void drive_parting(struct relay *relay, uint64_t now_us)
@@ -476,6 +482,7 @@ static void drive_resetting(struct relay *relay, uint64_t now_us)
     struct leg *leg = relay_leg(relay, side);
 
     relay_flush(relay, side, now_us);
+    pass_fin(relay, side);
     if (leg->error != 0 || now_us >= relay->state_due_us ||
         (leg->pending == NULL && leg_outstanding(leg) == 0))
         relay_die(relay);

@@ -53,8 +53,10 @@ static void look_before_writing(struct relay *relay, enum side side, uint64_t no
 /* The first reason counts. A reset behind a FIN is EPIPE to Linux (net/ipv4/tcp_input.c tcp_reset). */
 void relay_set_error(struct leg *leg, int error)
 {
-    if (leg->error == 0)
-        leg->error = (int16_t)(error == EPIPE ? ECONNRESET : error);
+    if (leg->error != 0)
+        return;
+    leg->fin_first = error == EPIPE;
+    leg->error = (int16_t)(error == EPIPE ? ECONNRESET : error);
 }
 
 /* Its end of the connection is gone, as a write found out. What it said before is still read. */
@@ -297,9 +299,10 @@ bool relay_pump(struct relay *relay, enum side side, unsigned *reads, uint64_t n
             if ((size_t)got < room && !leg->hung_up && !leg->urgent && leg->error == 0)
                 leg->readable = false;
         } else if (got == 0) {
+            if (leg->error == 0 || leg->fin_first)
+                leg_ended(relay, side, now_us);
             if (leg->error != 0)
                 return false;
-            leg_ended(relay, side, now_us);
         } else if (errno == EAGAIN) {
             leg->readable = false;
             if (leg->error != 0)

@@ -639,7 +639,10 @@ static void reset_behind_a_fin_before_we_looked(void **state)
     reset_socket(server);
     assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 7);
     assert_memory_equal(octets, "421 x\r\n", 7);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 0); /* the FIN comes first here too */
     assert_all_ended(1);
+    assert_int_equal(send(bench->client_fd, "x", 1, MSG_NOSIGNAL), -1);
+    assert_int_equal(errno, EPIPE);
     assert_int_equal(atomic_load(&bench->counters.connect_failed), 0);
 }
 

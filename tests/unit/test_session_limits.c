@@ -15,8 +15,8 @@
 struct way {
     const char *key;
     bool unconnected;
-    /* C or S, then what that side says; every further line has its letter too. */
-    const char *steps[STEPS_MAX];
+    const char
+        *steps[STEPS_MAX]; /* C or S, then what that side says; every further line has its letter too */
 };
 
 static const struct way ways[] = {
