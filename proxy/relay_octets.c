@@ -278,7 +278,9 @@ bool relay_pump(struct relay *relay, enum side side, unsigned *reads, uint64_t n
         size_t bulk;
         ssize_t got;
 
-        if (room == 0 || (urgent && relay->state == RELAY_CONNECTING))
+        if (urgent && relay->state == RELAY_CONNECTING)
+            return leg->error == 0;
+        if (room == 0)
             break;
         if (urgent)
             room = 1;

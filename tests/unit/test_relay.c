@@ -623,6 +623,37 @@ static void urgent_stays_urgent(void **state)
     assert_memory_equal(octets, "behind", 6);
 }
 
+/* Nothing can be urgent for a server that is not there yet: the octet waits in the client's socket, without spinning, and
+ * goes with the client when that resets. */
+static void urgent_before_the_server_is_there(void **state)
+{
+    struct sockaddr_storage name;
+    struct address full;
+    socklen_t length;
+    int fillers[3];
+    const int listener = listen_local(&full);
+
+    (void)state;
+    assert_int_equal(listen(listener, 0), 0);
+    length = address_to_sockaddr(&full, &name);
+    for (size_t index = 0; index < 3; index++) {
+        fillers[index] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(fillers[index], (struct sockaddr *)&name, length);
+    }
+    bench->server = full;
+    bench->client_fd = come_in();
+    assert_int_equal(send(bench->client_fd, "!", 1, MSG_OOB), 1);
+    turns(5);
+    assert_int_equal(bench->host.first->state, RELAY_CONNECTING);
+    assert_null(bench->host.again);
+    reset_socket(bench->client_fd);
+    bench->client_fd = -1;
+    assert_all_ended(1);
+    for (size_t index = 0; index < 3; index++)
+        close(fillers[index]);
+    close(listener);
+}
+
 /* The server accepted, spoke, closed and reset before we looked: it was there, and what it said is heard. */
 static void reset_behind_a_fin_before_we_looked(void **state)
 {
@@ -809,6 +840,7 @@ int main(void)
         CASE(resets_pass),
         CASE(a_reset_behind_a_fin),
         CASE(urgent_stays_urgent),
+        CASE(urgent_before_the_server_is_there),
         CASE(reset_behind_a_fin_before_we_looked),
         CASE(a_quiet_half_closed_session_lives),
         CASE(a_closed_port_is_a_reset),
