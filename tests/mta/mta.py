@@ -202,8 +202,10 @@ class Mta:
             settings.update(self.settings)
             target = settings.pop("relay-to", "server.test")
             transport = "".join(f"  {line}\n" for line in settings.pop("smtp-transport", []))
+            authenticators = "".join(f"{line}\n" for line in settings.pop("authenticators", []))
             text = "".join(f"{key} = {value}\n" for key, value in settings.items())
-            self._write("etc/exim4/exim4.conf", text + EXIM_REST.replace("{target}", target).replace("{transport}\n", transport))
+            rest = EXIM_REST.replace("{target}", target).replace("{transport}\n", transport)
+            self._write("etc/exim4/exim4.conf", f"{text}{rest}begin authenticators\n{authenticators}")
 
     def _master_cf(self):
         """The root's master.cf with the services of the same name and type replaced."""

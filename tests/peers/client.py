@@ -91,16 +91,16 @@ class Session:
 
     # -- mail --------------------------------------------------------------------------------------------------
 
-    def next_message(self, size):
+    def next_message(self, step):
         self.mails += 1
         identity = f"{self.order.get('name', 'client')}-{self.index}-{self.mails}"
-        return identity, message_of(identity, size)
+        return identity, message_of(identity, size_of(step.word(0, "2000")), header=size_of(step.options.get("header", "0")))
 
     def tell_sent(self, identity, message):
         report("sent", id=identity, hash=text_hash(message), octets=len(message))
 
-    def do_body(self, step, message=None):
-        identity, message = message or self.next_message(size_of(step.word(0, "2000")))
+    def do_body(self, step):
+        identity, message = self.next_message(step)
         stop = size_of(step.options.get("stop-after", "0"))
         self.connection.send_paced(stuffed(message), float(size_of(step.options.get("rate", "0"))),
                                    size_of(step.options.get("chunk", "0")), stop, step.number("within", 60))
@@ -108,7 +108,7 @@ class Session:
             self.tell_sent(identity, message)
 
     def do_bdat(self, step):
-        identity, message = self.next_message(size_of(step.word(0, "2000")))
+        identity, message = self.next_message(step)
         chunk = size_of(step.options.get("chunk", "0")) or len(message)
         stop, rate = size_of(step.options.get("stop-after", "0")), float(size_of(step.options.get("rate", "0")))
         if stop or rate:  # one chunk, paced or broken off
@@ -245,7 +245,9 @@ class Session:
         elif verb == "reset":
             connection.reset()
         elif verb == "byte-by-byte":
-            connection.byte_by_byte = step.word() == "on"
+            connection.write_byte_by_byte(step)
+        elif verb == "decides":
+            connection.decides(connection.sock.getsockname())
         elif verb == "mark":
             self.marks.reach(step.word())
         else:

@@ -21,7 +21,7 @@ _output_lock = threading.Lock()
 
 def report(event, **fields):
     """One JSON line to the runner."""
-    line = json.dumps(dict(fields, event=event))
+    line = json.dumps(dict(fields, event=event, at=time.monotonic()))
     with _output_lock:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -89,14 +89,18 @@ def unroll(lines):
 
 # -- messages ----------------------------------------------------------------------------------------------------
 
-def message_of(identity, size, sender="u1@client.test", recipient="u1@server.test"):
-    """A message of about `size` octets, the same for the same identity. Its first header names it; its body has
-    what careless relays spoil: leading dots, trailing blanks, empty lines, 8-bit octets, a line of 998 octets."""
+def message_of(identity, size, sender="u1@client.test", recipient="u1@server.test", header=0):
+    """A message of about `size` octets, the same for the same identity, `header` octets of it references in its header. Its
+    first header names it; its body has what careless relays spoil: leading dots, trailing blanks, empty lines, 8-bit octets, a
+    line of 998 octets."""
     head = (
         f"X-Scenario-Message: {identity}\r\nFrom: <{sender}>\r\nTo: <{recipient}>\r\nSubject: scenario message {identity}\r\n"
         f"Date: Sun, 22 Nov 2026 03:39:08 +0000\r\nMessage-Id: <{identity}@client.test>\r\n"
         "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
     ).encode("ascii")
+    if header:
+        references = "References:" + "".join(f"\r\n <{number:060}@client.test>" for number in range(header // 80 + 1))
+        head = head[:-2] + references.encode("ascii") + b"\r\n\r\n"
     source = random.Random(identity)
     special = [b".", b"..", b".leading dot", b"trailing blanks  \t ", b"", "gr\u00fc\u00dfe".encode(), b"From here", b"QUIT", b"RSET",
                b"250 not a reply", b"--", b".\t", b"x" * 998]
@@ -148,6 +152,7 @@ class Connection:
         self.sock = sock
         self.buffer = b""
         self.byte_by_byte = False
+        self.pause = 0.001  # between two octets of it
         self.received = 0
         self.sent = 0
         self.ended = None
@@ -202,7 +207,7 @@ class Connection:
                 raise self._end(error.__class__.__name__ + ":" + (error.strerror or str(error))) from None
             self.sent += len(piece)
             if self.byte_by_byte:
-                time.sleep(0.001)
+                time.sleep(self.pause)
 
     def send_paced(self, octets, rate, chunk, stop_after, seconds=60.0):
         """Sends at `rate` octets a second (0 = as fast as it goes), in writes of `chunk`, no more than `stop_after`."""
@@ -218,6 +223,14 @@ class Connection:
                 ahead = (start + chunk) / rate - (time.monotonic() - started)
                 if ahead > 0:
                     time.sleep(ahead)
+
+    def write_byte_by_byte(self, step):
+        self.byte_by_byte = step.word() == "on"
+        self.pause = step.number("pause", 0.001)
+
+    def decides(self, client):
+        """Tells the runner that what comes next decides the session: its verdict is due. `client` is the client's end."""
+        report("decides", client=f"[{client[0]}]:{client[1]}" if ":" in client[0] else f"{client[0]}:{client[1]}")
 
     def wait_end(self, seconds):
         """Reads until the other side ends the connection; returns how, and what was read on the way."""
