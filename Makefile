@@ -37,7 +37,7 @@ FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 say        = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,echo '  $(1)';))
 
-.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios scenario matrix \
+.PHONY: all help unit sanitize clang lint analyze format fuzz cli-check rules-check proxy-check nfq-check captures-check roots scenarios scenario matrix control \
         units-check systemd-check check check-fast demo bench bench-smoke generate install uninstall deb clean
 .SECONDARY:
 
@@ -110,15 +110,22 @@ nfq-check: $(BIN)          ## the packet hook by itself, in network namespaces (
 roots:                     ## the small Debian roots the scenarios start mail servers from (root)
 	@tests/mta/make_roots.sh
 
-scenarios: $(BIN) roots    ## whole sessions with real mail servers, in network namespaces (root)
+build/peers/delayer: tests/peers/delayer.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -pie $(filter %.c,$^) $(LDLIBS) -o $@
+
+scenarios: $(BIN) build/peers/delayer roots ## whole sessions with real mail servers, in network namespaces (root)
 	@tests/scenarios/test_expectations.py
 	@tests/scenarios/run.py --ci
 
-scenario: $(BIN) roots     ## make scenario FILE=...: one scenario file, or every one of a directory, in every way (root)
+scenario: $(BIN) build/peers/delayer roots ## make scenario FILE=...: one scenario file, or every one of a directory, in every way (root)
 	@tests/scenarios/run.py $(FILE)
 
-matrix: $(BIN) roots       ## every fault in every way of seeing, written to tests/scenarios/MATRIX.md (root)
+matrix: $(BIN) build/peers/delayer roots ## every fault in every way of seeing, written to tests/scenarios/MATRIX.md (root)
 	@tests/scenarios/run.py --matrix tests/scenarios/MATRIX.md
+
+control: $(BIN) build/peers/delayer roots ## the control group: sessions in which nobody is at fault, and nobody may be accused (root)
+	@tests/scenarios/run.py --control
 
 units-check: $(BIN)        ## install, uninstall, the units' soundness and exposure, completion
 	@tests/systemd/units.sh

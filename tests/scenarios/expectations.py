@@ -23,7 +23,7 @@ def matches(key, wanted, got):
         if key == "confidence":
             least, greatest = (CONFIDENCES.index(word) for word in wanted)
             good = got in CONFIDENCES and least <= CONFIDENCES.index(got) <= greatest
-        elif all(isinstance(word, (int, float)) for word in wanted) and len(wanted) == 2:
+        elif all(isinstance(word, (int, float)) and not isinstance(word, bool) for word in wanted) and len(wanted) == 2:
             try:
                 good = wanted[0] <= float(got) <= wanted[1]
             except ValueError:
@@ -163,6 +163,32 @@ def only_honest(expected, lines):
     strange = [values for _, values in lines if not any(not differences(wanted, values) for wanted in expected)]
     return bool(strange) and all(values.get("fault") == "unknown" or (values.get("confidence") == "possible" and values.get("fault") != "none")
                                  for values in strange)
+
+
+def delays(decisions, lines):
+    """[seconds] from the events that decided a session to its verdict line, and what is wrong. `decisions` {client: seconds};
+    `lines` [(when it came, text)] of the witness."""
+    found, problems = [], []
+    came = {}
+    for when, text in lines:
+        try:
+            parsed = verdict_line.parse(text)
+        except verdict_line.LineError:
+            continue
+        if parsed and parsed[0] == "verdict":
+            came.setdefault(parsed[1].get("client"), when)
+    for client, decided in decisions.items():
+        if client in came:
+            found.append(max(came[client] - decided, 0.0))
+        else:
+            problems.append(f"what decided the session of {client} was seen, but no verdict on it")
+    return found, problems
+
+
+def check_delays(within, found):
+    if not found:
+        return ["decided-within: no script said 'decides'"]
+    return [f"the verdict came {delay:.2f} s after what decided the session, expected within {within} s" for delay in found if delay > within]
 
 
 def check_clients(expected, sessions):

@@ -2,6 +2,7 @@
 """run.py - runs scenarios: real mail through five network namespaces, and what the witness says about it.
 
     tests/scenarios/run.py [--way proxy|nfq|replay|forward] [-j N] [-v] [--keep] [FILE|DIRECTORY ...]
+    tests/scenarios/run.py --control        the control group: nobody is at fault, nobody may be accused; with a count
     tests/scenarios/run.py --ci             what every check runs: the scenarios and ways that say so (ci = [...])
     tests/scenarios/run.py --matrix FILE    everything; FILE gets the table of rows and ways
     tests/scenarios/run.py --matrix FILE --again    only the cells that were not right the last time; the others as they were
@@ -22,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(PROJECT, "tests", "mta")]
 
+import control  # noqa: E402
 import matrix  # noqa: E402
 import mta  # noqa: E402
 from scenario_file import WAYS, ScenarioError, load  # noqa: E402
@@ -169,6 +171,8 @@ def plan(scenarios, options, known):
             wanted = [way for way in wanted if way in scenario.ci or (way == "replay" and "nfq" in scenario.ci)]
         elif options.matrix:
             wanted = [way for way in matrix.WAYS if known.get((scenario.name, way), {}).get("verdict") != "right"]
+        elif options.control and not options.way:
+            wanted = control.WAYS
         runs = {}
         for way in wanted:
             why = why_skipped(scenario, way) or why_impossible(scenario)
@@ -190,6 +194,8 @@ def tell(job, cells):
         word = "ok" if cell["verdict"] == "right" else cell["verdict"] if good else f"not ok ({cell['verdict']})"
         problems = [] if cell["verdict"] == "right" else cell["problems"]
         print(f"{word} {job.scenario.name} [{way}]{' ' + problems[0] if problems else f' {seconds:.1f} s'}")
+        if cell.get("delays"):
+            print(f"    from the deciding event to the verdict line: {control.words_of(cell['delays'])}")
         for problem in problems[1:6]:
             print(f"    {problem}")
     well = all(cell["verdict"] in GOOD for cell in cells.values())
@@ -239,6 +245,7 @@ def main():
     parser.add_argument("--ci", action="store_true", help="only what every check runs")
     parser.add_argument("--matrix", metavar="FILE", help="write the table of rows and ways to FILE")
     parser.add_argument("--again", action="store_true", help="with --matrix: only what was not right the last time")
+    parser.add_argument("--control", action="store_true", help="only the control group, and how many it accused (none may be)")
     parser.add_argument("-j", "--jobs", type=int, default=8, help="how many side by side (default 8)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every command and every line said")
     parser.add_argument("--keep", action="store_true", help="leave the namespaces standing until Ctrl-C (one scenario, one way)")
@@ -249,6 +256,10 @@ def main():
     except ScenarioError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
+    if options.control:
+        scenarios = [scenario for scenario in scenarios if scenario.control or "decided-within" in scenario.expect]
+    elif options.matrix:
+        scenarios = [scenario for scenario in scenarios if not scenario.control]  # they show no fault, and are counted by themselves
     if options.list:
         for scenario in scenarios:
             print(f"{','.join(scenario.rows):8} {scenario.name:34} {','.join(scenario.ways):24} {scenario.description}")
@@ -267,10 +278,13 @@ def main():
     if not complete:
         return 130
     failed = sum(cell["verdict"] not in GOOD for cell in results.values())
+    passed = len(results) - failed
     if options.matrix:
         complete = matrix.write(options.matrix, scenarios, results, {(scenario.name, way): why for scenario, way, why in skipped})
         failed += not complete
-    print(f"{len(results) - failed} passed, {failed} failed, {len(skipped)} skipped")
+    if options.control:
+        failed += not control.tell(scenarios, results, options.way or control.WAYS)
+    print(f"{passed} passed, {failed} failed, {len(skipped)} skipped")
     return 1 if failed else 0
 
 

@@ -6,14 +6,17 @@ import os
 import re
 import tomllib
 
+import control
+
 # The ways of seeing, and `forward`: no witness at all, to see whether the bed itself is right. A run in way nfq captures its
 # packets, and `replay` is what the witness says about that capture; `nfq-bypass` lets the bulk of bodies past the queue.
 WAYS = ("proxy", "nfq", "nfq-bypass", "replay", "forward")
 ACTION_KINDS = ("run", "signal", "config", "start-witness", "wait-log", "stop-server", "start-server")
 ALLOWED = {
     "": {"description", "ways", "unseen", "row", "twin", "family", "values", "naive", "ci", "variant", "seconds", "settle", "topology", "capture",
-         "server", "client", "witness", "action", "expect"},
+         "control", "server", "client", "witness", "action", "expect"},
     "topology": {"offload"},
+    "control": {"group", "also"},
     "capture": {"only", "skip", "thin", "snap"},
     "server": {"kind", "settings", "services", "script", "scripts", "receive-buffer", "backlog", "accepts", "extensions", "certificate-octets"},
     "client": {"kind", "script", "scripts", "target", "sources", "parallel", "sessions", "stagger", "receive-buffer", "settings",
@@ -21,7 +24,7 @@ ALLOWED = {
     "action": {"at", "on", "run", "signal", "to", "process", "wakes-after", "config", "start-witness", "wait-log", "within", "ways", "stop-server",
                "start-server"},
     "expect": {"verdict", "stall", "refusal", "forecast", "client", "mail", "server-log", "server-log-absent", "client-log", "witness-log",
-               "witness-log-absent", "witness-exit", "sockets-left"},
+               "witness-log-absent", "witness-exit", "sockets-left", "decided-within"},
     "expect.client": {"count", "ok", "ended", "saw", "not-saw", "seconds", "ways", "failed"},
     "expect.mail": {"delivered", "ways"},
 }
@@ -36,6 +39,10 @@ FAMILIES = {
     6: {"iptables": "ip6tables", "client": "2001:db8:1::2", "server": "2001:db8:4::2", "icmp": "icmpv6",
         "too_big": "icmpv6 --icmpv6-type packet-too-big"},
 }
+
+
+# Programs of the tests that an action may run.
+PROGRAMS = {"delayer": os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "build", "peers", "delayer")}
 
 
 class ScenarioError(Exception):
@@ -119,7 +126,7 @@ class Scenario:
         self.family = data.get("family", 4)
         if self.family not in FAMILIES:
             raise ScenarioError(f"{path}: family = {self.family}: 4 or 6")
-        data = fill(data, dict(FAMILIES[self.family], family=self.family, **data.get("values", {})), path)
+        data = fill(data, dict(FAMILIES[self.family], **PROGRAMS, family=self.family, **data.get("values", {})), path)
         self.description = data.get("description", "")
         self.rows = _list(data.get("row", []))
         self.twin = data.get("twin", "")
@@ -144,6 +151,10 @@ class Scenario:
         _check(self.topology, "topology", path)
         self.capture = data.get("capture", {})  # how the capture that is replayed is worse than what was seen live
         _check(self.capture, "capture", path)
+        self.control = data.get("control", {})  # as part of the control group: its group, and the faults that may be named besides none
+        _check(self.control, "control", path)
+        if self.control and self.control.get("group") not in control.GROUPS:
+            raise ScenarioError(f"{path}: [control] group = \"{self.control.get('group')}\": one of {', '.join(control.GROUPS)}")
         self.server = data.get("server", {"kind": "none"})
         _check(self.server, "server", path)
         self.clients = _list(data.get("client", []))

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """test_expectations.py - the scenarios' own judge, judged: what it must accept and, above all, what it must refuse."""
 
+import contextlib
 import glob
+import io
 import os
 import sys
 import tempfile
@@ -10,6 +12,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "peers")]
 
+import control  # noqa: E402
 import expectations  # noqa: E402
 import matrix  # noqa: E402
 import smtp_peer  # noqa: E402
@@ -46,7 +49,7 @@ class Lines(unittest.TestCase):
     def test_accepts(self):
         for wanted in ({"fault": "client"}, {"waited-ms": [7000, 9500]}, {"reply": "~^421"}, {"cause": ["x", "data-start-stall"]},
                        {"confidence": ["possible", "likely"]}, {"also": False, "limit-ms": False}, {"reply": True},
-                       {"limit-ms": [False, "5"]}):
+                       {"limit-ms": [False, "5"]}, {"reply": [True, False]}, {"limit-ms": [True, False]}):
             self.assertEqual(self.problems([wanted], LINE), [], wanted)
 
     def test_refuses(self):
@@ -129,6 +132,49 @@ class Judgement(unittest.TestCase):
             self.assertNotEqual(expectations.read_json(bad)[1], [], bad)
 
 
+class Delays(unittest.TestCase):
+    lines = [(10.0, "nfq: ready"), (12.3, LINE + " client=192.0.2.2:1234"), (12.4, LINE + " client=[2001:db8::1]:99")]
+
+    def test_the_time_from_the_decision_to_the_line(self):
+        found, problems = expectations.delays({"192.0.2.2:1234": 12.0, "[2001:db8::1]:99": 12.5}, self.lines)
+        self.assertEqual(([round(delay, 3) for delay in found], problems), ([0.3, 0.0], []))
+        self.assertEqual(expectations.check_delays(0.5, found), [])
+
+    def test_a_late_verdict_and_a_missing_one_are_told(self):
+        self.assertEqual(len(expectations.check_delays(0.2, [0.3, 0.1])), 1)
+        self.assertEqual(len(expectations.check_delays(1, [])), 1)
+        self.assertEqual(len(expectations.delays({"192.0.2.2:1235": 12.0}, self.lines)[1]), 1)
+
+
+class ControlGroup(unittest.TestCase):
+    def told(self, faults, number=control.LEAST, **table):
+        scenario = load_text("description = 'x'\n[control]\ngroup = 'clean'\n" + "".join(f"{key} = {value}\n" for key, value in table.items()))[0]
+        faults = faults + ["none"] * number
+        cell = {"faults": faults, "said": [f"{fault} x" for fault in faults], "delays": [0.1]}
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            well = control.tell([scenario], {(scenario.name, "nfq"): cell}, ["nfq"])
+        return well, output.getvalue()
+
+    def test_nobody_accused_and_enough_seen(self):
+        self.assertTrue(self.told([])[0])
+        self.assertTrue(self.told(["policy"], also=["policy"])[0])
+
+    def test_an_accusation_or_too_few_sessions_fail(self):
+        for fault in ("client", "server", "policy", "client-network", "middlebox", "witness", "unknown"):
+            well, output = self.told([fault])
+            self.assertFalse(well)
+            self.assertIn(f"[nfq]: {fault} x", output)
+        self.assertFalse(self.told([], number=control.LEAST - 1)[0])
+
+    def test_every_file_of_the_directory_belongs_to_it(self):
+        for path in glob.glob(os.path.join(HERE, "control", "*.toml")):
+            for scenario in load(path):
+                self.assertTrue(scenario.control, scenario.name)
+                allowed = {"none", *scenario.control.get("also", ())}
+                for item in scenario.expected("verdict", "proxy"):
+                    self.assertIn(item.get("fault"), allowed, scenario.name)
+
+
 def load_text(text):
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(text)
@@ -151,7 +197,7 @@ class Files(unittest.TestCase):
     def test_a_misspelt_field_is_refused(self):
         for text in ('expcet = 1', '[[action]]\nrun = "x"', '[[action]]\nat = 1', '[client]\nscirpt = []', '[[expect.client]]\nseen = "x"',
                      'ways = ["teleport"]', '[witness]\nreed = 1', "[server]\nkind =", '[client]\nafter = "nobody"', 'row = "23"',
-                     'ci = ["x"]', 'family = 5', 'description = "{{nothing}}"', "[[variant]]\nfamily = 6", '[[variant]]\ntwin = "a"\nrwo = 1'):
+                     'ci = ["x"]', 'family = 5', 'control = { group = "x" }', 'description = "{{nothing}}"', "[[variant]]\nfamily = 6", '[[variant]]\ntwin = "a"\nrwo = 1'):
             with self.assertRaises(ScenarioError, msg=text):
                 load_text(text)
 

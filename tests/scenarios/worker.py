@@ -55,6 +55,7 @@ class Lines:
     def __init__(self):
         self.queue = queue.Queue()
         self.kept = {}
+        self.came = {}  # as kept, with the times
 
     def follow(self, source, stream):
         self.kept.setdefault(source, [])
@@ -68,6 +69,7 @@ class Lines:
         return thread
 
     def add(self, source, line):
+        self.came.setdefault(source, []).append((time.monotonic(), line))
         self.kept.setdefault(source, []).append(line)
         self.queue.put((source, line))
 
@@ -542,6 +544,7 @@ class Worker:
         found, malformed = expectations.read_lines(log)
         problems += malformed
         self.cells[self.way] = self.judge(self.way, found)
+        self.check_delays(self.cells[self.way])
         if self.capture is not None:
             again, spoilt = self.replay()
             self.cells["replay"] = self.judge("replay", again)
@@ -560,8 +563,19 @@ class Worker:
             if values.get("mode") != (way if way == "replay" else self.mode):
                 problems.append(f"expected another mode: {text}")
         return {"problems": problems, "said": [expectations.summary(values) for _, values in found["verdict"]],
+                "faults": [values.get("fault") for _, values in found["verdict"]],
                 "naive": expectations.naive_lines(self.scenario.naive, found),
                 "honest": expectations.only_honest(self.scenario.expected("verdict", way), found["verdict"])}
+
+    def check_delays(self, cell):
+        """How long each verdict took after what decided it; where the scripts say what that was."""
+        within = self.scenario.expect.get("decided-within")
+        if within is None:
+            return
+        decisions = {event["client"]: event["at"] for events in self.events.values() for event in events if event["event"] == "decides"}
+        source = "syslog" if self.scenario.witness.get("read") == "syslog" else "witness"
+        cell["delays"], problems = expectations.delays(decisions, self.lines.came.get(source, ()))
+        cell["problems"] += problems + expectations.check_delays(within, cell["delays"])
 
     def check_log(self, key, text):
         for pattern in self.scenario.expect.get(key, []):
