@@ -31,7 +31,8 @@
 #define TRACKER_ANSWER_US   3000000 /* RFC 6298: the first retransmission timeout is 1 s */
 #define TRACKER_REPLY_US                                                                                     \
     30000000 /* the reply that ends a session may be repeated several times before it is clear */
-#define TRACKER_LINGER_US 2000000 /* after the end: stragglers still tell something */
+#define TRACKER_LINGER_US                                                                                    \
+    700000 /* after the end: stragglers still tell something, and the verdict is due within a second */
 #define TRACKER_ENDED_US                                                                                     \
     5000000 /* both sides have said FIN, and no acknowledgement of the last one is seen */
 #define TRACKER_OVER_US      60000000  /* TIME-WAIT on Linux: late packets start nothing new */

@@ -260,6 +260,31 @@ static void test_reset_behind_a_gap(void **state)
     assert_said_within(6);
 }
 
+/* Where everything was seen the verdict stands within a second of what decided. */
+static void test_whole_end_is_judged_within_a_second(void **state)
+{
+    (void)state;
+    open_session();
+    pass(SIDE_CLIENT, PACKET_RST | PACKET_ACK, "");
+    assert_one_within(1);
+    assert_int_equal(verdict.cause, CAUSE_ABORTED);
+}
+
+static void test_whole_farewell_is_judged_within_a_second(void **state)
+{
+    (void)state;
+    open_session();
+    say(SIDE_CLIENT, "\r\n.\r\n");
+    say(SIDE_SERVER, "250 queued\r\n");
+    say(SIDE_CLIENT, "QUIT\r\n");
+    say(SIDE_SERVER, "221 bye\r\n");
+    fin(SIDE_SERVER);
+    fin(SIDE_CLIENT);
+    acknowledge(SIDE_SERVER);
+    assert_one_within(1);
+    assert_int_equal(verdict.cause, CAUSE_CLEAN);
+}
+
 /* Both FINs passed unseen: only the 221 tells. */
 static void test_both_fins_unseen(void **state)
 {
@@ -482,6 +507,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_acknowledgement_unseen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fins_behind_a_hole, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_behind_a_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_whole_end_is_judged_within_a_second, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_whole_farewell_is_judged_within_a_second, setup, teardown),
         cmocka_unit_test_setup_teardown(test_both_fins_unseen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_repetitions_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_overtakes_the_last_words, setup, teardown),
