@@ -19,6 +19,8 @@
 #define IPV6_TRANSPARENT 75
 #endif
 
+#define ORIGINAL_DESTINATION 80 /* SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST of netfilter */
+
 #define KEEPALIVE_REST_IDLE_S     7200
 #define KEEPALIVE_REST_INTERVAL_S 75
 #define KEEPALIVE_REST_COUNT      9
@@ -113,6 +115,17 @@ void leg_init(struct leg *leg, int fd)
 {
     memset(leg, 0, sizeof *leg);
     leg->fd = fd;
+}
+
+bool leg_called(const struct leg *leg, const struct address *server, struct address *called)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    const int level = address_is_ipv4(server) ? IPPROTO_IP : IPPROTO_IPV6;
+
+    if (leg->fd == -1 || getsockopt(leg->fd, level, ORIGINAL_DESTINATION, &name, &length) == -1)
+        return false;
+    return address_from_sockaddr(called, (const struct sockaddr *)&name) && !address_equal(called, server);
 }
 
 int leg_take_error(const struct leg *leg)

@@ -38,10 +38,11 @@ struct leg {
     bool ended : 1;          /* its FIN was read */
     bool finished : 1;       /* our FIN was sent */
     bool paused : 1;         /* the session was told that we stopped reading from it */
-    bool other_port : 1;     /* server leg: the client's port was taken */
+    bool other_port : 1;     /* server leg: the client's port is not kept */
     bool fin_first : 1;      /* the reset that ended it came behind its FIN */
     bool urgent : 1;         /* an octet that it marked as urgent has come (RFC 9293 3.8.5) */
     bool urgent_pending : 1; /* the one octet that waits for it is urgent */
+    bool translated : 1;     /* client leg: the client called another address (DNAT) */
 };
 
 /* What a listener sets so that accepted sockets inherit it (SO_LINGER, TCP_NODELAY, SO_OOBINLINE, IP_RECVERR). An urgent
@@ -60,6 +61,10 @@ struct leg_dial {
 int leg_dial(const struct leg_dial *dial, bool *other_port, int *error) MUST_CHECK;
 
 void leg_init(struct leg *leg, int fd);
+
+/* The address the client called, as it stands in the packets of its leg, when destination translation made `server` of it;
+ * false without translation, without conntrack, or when that has forgotten it. */
+bool leg_called(const struct leg *leg, const struct address *server, struct address *called);
 
 /* Takes SO_ERROR, 0 = none. */
 int leg_take_error(const struct leg *leg);

@@ -288,9 +288,12 @@ static void connect_failed(struct relay *relay, int error, uint64_t now_us)
 void relay_dial(struct relay *relay, uint64_t now_us)
 {
     const struct settings_proxy *settings = relay_settings(relay);
+    /* With the same port both legs would have the same answers, and conntrack would give the server leg another one
+     * without a word (net/netfilter/nf_nat_core.c): then rather one that its packets can be known by. */
+    const bool translated = relay_leg(relay, SIDE_CLIENT)->translated;
     const struct leg_dial dial = {.client = relay->session.client,
                                   .server = relay->session.server,
-                                  .keep_client_port = settings->keep_client_port,
+                                  .keep_client_port = settings->keep_client_port && !translated,
                                   .transparent = relay->host->transparent,
                                   .mark = settings->outgoing_mark};
     struct leg *leg = relay_leg(relay, SIDE_SERVER);
@@ -298,7 +301,7 @@ void relay_dial(struct relay *relay, uint64_t now_us)
     int error = 0;
 
     leg_init(leg, leg_dial(&dial, &other_port, &error));
-    leg->other_port = other_port;
+    leg->other_port = other_port || (translated && settings->keep_client_port);
     relay->state = RELAY_CONNECTING;
     if (leg->fd == -1) {
         if (is_shortage(error))
@@ -764,6 +767,7 @@ void relay_accept(struct relay_host *host, struct settings_share *settings, int 
                   const struct address *client, const struct address *server, uint64_t now_us)
 {
     struct relay *relay = calloc(1, sizeof *relay);
+    struct address called;
 
     if (relay == NULL) {
         host->shortages++;
@@ -776,6 +780,7 @@ void relay_accept(struct relay_host *host, struct settings_share *settings, int 
     relay->state_due_us = relay->probe_due_us = relay->leave_due_us = WHEEL_NEVER_US;
     leg_init(relay_leg(relay, SIDE_CLIENT), take_client_fd);
     leg_init(relay_leg(relay, SIDE_SERVER), -1);
+    relay_leg(relay, SIDE_CLIENT)->translated = leg_called(relay_leg(relay, SIDE_CLIENT), server, &called);
     init_session(&relay->session, host, settings->settings, client, server, now_us);
     link_relay(relay);
     atomic_fetch_add(&host->counters->accepted, 1);

@@ -34,6 +34,8 @@ static void flow_of(const struct relay *relay, enum side side, struct tap_flow *
             !address_from_sockaddr(&flow->client, (const struct sockaddr *)&name))
             flow->client = relay->session.client;
     }
+    if (side == SIDE_CLIENT && leg->translated && !leg_called(leg, &relay->session.server, &flow->server))
+        flow->server = relay->session.server; /* nothing will match it: less is known, nothing wrong */
 }
 
 static bool same_host(const struct address *a, const struct address *b)
