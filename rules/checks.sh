@@ -186,6 +186,10 @@ check_mark_sysctls() {
         finding_problem 'net.ipv4.tcp_fwmark_accept is 1: what we send to clients would inherit our mark and come back to us' \
             'sysctl -w net.ipv4.tcp_fwmark_accept=0, and the same in /etc/sysctl.d'
     fi
+    if [ "$(sysctl_read ipv4/tcp_rfc1337)" = 1 ]; then
+        finding_warning 'net.ipv4.tcp_rfc1337 is 1: a client that uses the port of its last session again, past the witness, waits for a minute' \
+            'sysctl -w net.ipv4.tcp_rfc1337=0, and the same in /etc/sysctl.d; it concerns only what ends at this router itself'
+    fi
     for family in $families; do
         case $family in 4) reflect=ipv4 ;; 6) reflect=ipv6 ;; esac
         [ "$(sysctl_read "$reflect/fwmark_reflect")" = 1 ] || continue

@@ -28,8 +28,12 @@
 # server leg, which has the same answers, is given another port by the kernel. Connections to SERVER by its own address
 # would have both legs in one entry, as above, and are left alone.
 #
-# A SYN never takes the DIVERT path: TPROXY alone knows what to do when the client uses its port again while
-# our old socket is in TIME_WAIT (net/netfilter/xt_TPROXY.c, nf_tproxy_handle_time_wait4).
+# A SYN that is to be taken never takes the DIVERT path: TPROXY alone knows what to do when the client uses its port again
+# while our old socket is in TIME_WAIT (net/netfilter/xt_TPROXY.c, nf_tproxy_handle_time_wait4). One that is not taken must
+# go to that socket first: early demultiplexing would find it on the way (tcp_v4_early_demux), and what is forwarded must not
+# have one (ip_forward drops it). The socket answers with its old numbers, the client resets them, which ends the TIME_WAIT
+# (tcp_timewait_state_process), and the client's next SYN, which Linux sends at once, passes. In the other direction the
+# server's SYN-ACK meets our socket of the server leg and ends it alike, and the server's next one passes.
 
 # shellcheck source=rules/checks.sh
 . "$library/checks.sh"
@@ -135,6 +139,7 @@ plan_mangle() {
     echo "-A SMTPWITNESS_PRE -p $icmp -m socket --transparent -j SMTPWITNESS_DIVERT"
     echo "-A SMTPWITNESS_PRE -p tcp -m multiport --ports $set_ports -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
     plan_jumps_new "-p tcp -m multiport --dports $set_ports"
+    echo "-A SMTPWITNESS_PRE -p tcp -m multiport --dports $set_ports -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
     echo "-A SMTPWITNESS_DIVERT -j MARK --set-xmark $set_mark"
     echo '-A SMTPWITNESS_DIVERT -j ACCEPT'
     plan_gate "$1"
@@ -287,6 +292,23 @@ mode_unload() {
     done
     [ "$unload_status" -eq 0 ] ||
         die "could not remove everything: $(error_first_line); remove what refers to our chains (iptables-save | grep SMTPWITNESS) and run it again"
+    [ "$set_keep_open" = yes ] || sockets_forget
+}
+
+# What the kernel keeps of sessions for a minute (TIME_WAIT) would catch a client that uses its port again: see at the top.
+# Sockets with an address of this host belong to its own mail server. As far as the kernel can (CONFIG_INET_DIAG_DESTROY).
+sockets_forget() {
+    loaded_ports=$(cat "$work/before.4" "$work/before.6" | sed -n 's/^-A SMTPWITNESS_OUT .*--ports \([0-9,]*\) .*/\1/p' | sort -u | tr '\n' ',')
+    [ -n "$loaded_ports" ] && command -v ss >/dev/null || return 0
+    sockets_filter=$(echo "${loaded_ports%,}" | tr ',' '\n' | awk '
+        { text = text (text == "" ? "( " : " or ") "sport = :" $1 " or dport = :" $1 } END { print text " )" }')
+    sockets_filter=$sockets_filter$(ip -o address show | awk '{ sub(/\/.*/, "", $4); print " and not src " ($4 ~ /:/ ? "[" $4 "]" : $4) }' | sort -u | tr -d '\n')
+    if [ "$set_dry_run" = yes ]; then
+        echo "ss -K state time-wait '$sockets_filter'"
+    else
+        ss -HKtn state time-wait "$sockets_filter" >/dev/null 2>&1
+    fi
+    return 0
 }
 
 family_close_new() { # FAMILY: take no new connection; what open ones need stays

@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 
-from lab import PROGRAM, ROUTER, Witness, claim, connect, ending, listen, run_tests, text_of, until
+from lab import (ADDRESS, CLIENT, FIREWALL, PROGRAM, ROUTER, Witness, claim, connect, ending, inside, listen, reset, rule, run, run_tests,
+                 text_of, until)
 
 RULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "rules", "smtpwitness-rules")
 BOUND = 5.0  # seconds after a death or a hang in which every new connection must be through
@@ -349,6 +350,164 @@ def test_closed():
             claim([a.outcome for a in made] == ["timeout", "timeout"], "... and dropped when the witness is dead",
                   f"{[a.outcome for a in made]}")
         claim("fails closed" in rules("status")[1], "... and status says so")
+
+def ended(version, by_server):
+    """The port of a session that has ended; whoever ended it last has nothing left of it but the router."""
+    client = hold(version)
+    port = client.getsockname()[1]
+    if by_server:
+        client.sendall(b"QUIT\r\n")
+    else:
+        client.shutdown(socket.SHUT_WR)
+    ending(client)
+    client.close()
+    return port
+
+
+def greeted_again(version, port):
+    begun = time.monotonic()
+    try:
+        client = connect(version, 8, source_port=port)
+        client.recv(100)
+        client.close()
+    except OSError as error:
+        return error.__class__.__name__
+    return time.monotonic() - begun
+
+
+def used_again(way, past):
+    """Sessions through the witness, then `past` makes new ones pass it by: do the same ports work at once?"""
+    with Server(), loaded(), Witness() as witness:
+        taken_again(witness)
+        ports = [(version, ended(version, by_server)) for version in (4, 6) for by_server in (True, False) for _ in range(2)]
+        with inside(ROUTER):
+            left = subprocess.run(["ss", "-Htn", "state", "time-wait"], capture_output=True, text=True, check=True).stdout
+        if not all(f":{port} " in left or f":{port}\n" in left for _, port in ports):
+            claim(False, f"{way}: the router has the sessions in TIME_WAIT", left)
+        past(witness)
+        if way == "rules unload, early_demux=1" and subprocess.run(["ip", "netns", "exec", ROUTER, "ss", "-Htn", "state", "time-wait"], capture_output=True,
+                                                                   text=True, check=True).stdout:
+            print(f"# skipped: {way}: this kernel does not let go of TIME_WAIT (ss -K)", flush=True)
+            return
+        outcomes = [(version, greeted_again(version, port)) for version, port in ports]
+        good = all(isinstance(seconds, float) and seconds < 2.5 for _, seconds in outcomes)
+        claim(good, f"{way}: a port used again passes", " ".join(f"v{version}:{seconds if isinstance(seconds, str) else round(seconds, 2)}" for version, seconds in outcomes))
+
+
+def test_port_used_again():
+    """What the router keeps of a session for a minute must not catch a new connection from the same port that passes us by."""
+    def killed(witness):
+        witness.process.kill()
+        witness.process.wait()
+        time.sleep(2.2)
+
+    # The client keeps nothing: its kernel would not use a port again that is in TIME_WAIT.
+    run(CLIENT, "sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0")
+    for demux in (1, 0):
+        run(ROUTER, "sysctl", "-qw", f"net.ipv4.tcp_early_demux={demux}")
+        used_again(f"killed, early_demux={demux}", killed)
+        used_again(f"rules unload --keep-open, early_demux={demux}", lambda _: rules("unload", "--keep-open"))
+        used_again(f"rules unload, early_demux={demux}", lambda _: rules("unload"))
+    run(ROUTER, "sysctl", "-qw", "net.ipv4.tcp_early_demux=1")
+
+
+def dialogue(witness, listener, version, address):
+    """A session through the witness to EHLO; the client's socket and the server's."""
+    client = connect(version, wait=False)
+    client.connect((address, 25))
+    server, _ = listener.accept()
+    server.settimeout(10)
+    server.sendall(b"220 x\r\n")
+    client.recv(100)
+    client.sendall(b"EHLO c\r\n")
+    server.recv(100)
+    time.sleep(0.1)
+    return client, server
+
+
+def lost_reply(witness, listener, version, address):
+    """The server spoke, and its octets were lost before us."""
+    client, server = dialogue(witness, listener, version, address)
+    with rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--sport", "25", "--tcp-flags", "PSH", "PSH", "-j", "DROP"):
+        server.sendall(b"250 lost\r\n")
+        time.sleep(3)
+        reset(client)
+        return witness.verdict_of(client)
+
+
+def lost_command(witness, listener, version, address):
+    """The client spoke, and its octets were lost before us."""
+    client, server = dialogue(witness, listener, version, address)
+    server.sendall(b"250 x\r\n")
+    client.recv(100)
+    time.sleep(0.2)
+    with rule(CLIENT, version, "OUTPUT", "-p", "tcp", "--dport", "25", "--tcp-flags", "PSH", "PSH", "-j", "DROP"):
+        client.sendall(b"MAIL FROM:<a@b>\r\n")
+        time.sleep(3)
+        server.sendall(b"421 4.4.2 x timeout\r\n")
+        server.close()
+        time.sleep(0.2)
+        reset(client)
+        return witness.verdict_of(client)
+
+
+def forged_reset(witness, listener, version, address):
+    """A box between us and the server ends the session in the server's name."""
+    client, _ = dialogue(witness, listener, version, address)
+    with rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "REJECT", "--reject-with", "tcp-reset"):
+        client.sendall(b"NOOP\r\n")
+        ending(client)
+    return witness.verdict_of(client)
+
+
+def told(record):
+    return " ".join(f"{key}={record.get(key)}" for key in ("fault", "cause", "confidence", "also", "probe", "notes"))
+
+
+def test_translated():
+    """The server's address is translated on this router (DNAT): the tap knows the packets of both legs all the same."""
+    public = {4: "10.81.1.1", 6: "fd81:1::1"}
+    pairs = ",".join(f"{public[version]}={ADDRESS[version]['sv']}" for version in public)
+    with contextlib.ExitStack() as stack:
+        for version in public:
+            stack.enter_context(rule(ROUTER, version, "PREROUTING", "-t", "nat", "-d", public[version], "-p", "tcp", "--dport", "25",
+                                     "-j", "DNAT", "--to-destination", ADDRESS[version]["sv"]))
+        stack.enter_context(loaded("--translated", pairs))
+        witness = stack.enter_context(Witness())
+        rules("load", "--in-interface", "r0", "--translated", pairs)  # waits for a sign of life
+        for version in public:
+            with listen(version) as listener:
+                record = lost_reply(witness, listener, version, public[version])
+                claim((record.get("probe"), record.get("cause"), record.get("fault")) == ("revealed", "octets-lost", "server-network"),
+                      f"translated, v{version}: a reply lost before us is revealed", told(record))
+                claim("other-port" in record.get("notes", ""), "... and the verdict says that the server sees another port", told(record))
+                record = lost_command(witness, listener, version, public[version])
+                claim((record.get("probe"), record.get("cause"), record.get("fault")) == ("revealed", "octets-lost", "client-network"),
+                      f"translated, v{version}: a command lost before us is revealed", told(record))
+                record = forged_reset(witness, listener, version, public[version])
+                claim((record.get("cause"), record.get("fault")) == ("reset-injected", "middlebox"),
+                      f"translated, v{version}: a forged reset is told by its TTL", told(record))
+
+
+def test_source_translated():
+    """The router translates the clients' addresses (SNAT): the server leg's packets are not known to the tap, and nobody is
+    accused with certainty for want of it."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(rule(ROUTER, 4, "POSTROUTING", "-t", "nat", "-o", "r1", "-p", "tcp", "--dport", "25", "-j", "SNAT", "--to-source", "10.81.2.1"))
+        stack.enter_context(loaded())
+        witness = stack.enter_context(Witness())
+        rules("load", "--in-interface", "r0")
+        with listen(4) as listener:
+            record = lost_reply(witness, listener, 4, ADDRESS[4]["sv"])
+            claim("server-network" in (record.get("fault"), *record.get("also", [])) and
+                  (record.get("fault"), record.get("confidence")) != ("server", "certain"),
+                  "source translation: a reply lost before us may be the network's", told(record))
+            record = forged_reset(witness, listener, 4, ADDRESS[4]["sv"])
+            claim(record.get("fault") in ("middlebox", "unknown") or record.get("confidence") != "certain",
+                  "source translation: a forged reset is not the server's with certainty", told(record))
+            record = lost_command(witness, listener, 4, ADDRESS[4]["sv"])
+            claim((record.get("probe"), record.get("cause"), record.get("fault")) == ("revealed", "octets-lost", "client-network"),
+                  "source translation: a command lost before us is revealed as ever", told(record))
 
 
 sys.exit(run_tests(dict(globals())))

@@ -222,6 +222,10 @@ test_state() {
     proxy unload
     for family in ip ip6; do for table in filter mangle raw; do router nft delete table "$family" "$table"; done; done
     check_equal 'unload leaves even the tables as they were' "$pristine" "$(state)"
+    proxy load --port 25,587 2>/dev/null
+    check_has 'unload ends what the kernel keeps of sessions, but not of the host itself' \
+        "ss -K state time-wait '( sport = :25 or dport = :25 or sport = :587 or dport = :587 ) and not src 10.0.2.1" "$(proxy unload -n)"
+    proxy unload
 
     foreign_rules
     before=$(state)
