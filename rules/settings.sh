@@ -268,27 +268,36 @@ settings_file_once() {
 settings_from_file() { # FILE: KEY=value lines, never executed
     line_number=0
     seen_keys=' '
-    carriage_return=$(printf '\r')
     byte_order_mark=$(printf '\357\273\277')
+    utf16_mark=$(printf '\377\376') utf16_other_mark=$(printf '\376\377')
     [ "$(tr -cd '\000' <"$1" | wc -c)" -eq 0 ] ||
         die_usage "$1: a NUL octet; this is no text file, or it is in UTF-16: save it as UTF-8"
     while IFS= read -r line || [ -n "$line" ]; do
         line_number=$((line_number + 1))
-        line=${line%"$carriage_return"}
-        case $line in
-        '' | '#'*) continue ;;
-        "$byte_order_mark"*) die_usage "$1:$line_number: the file begins with a byte order mark; save it as UTF-8 without one" ;;
+        case $line_number:$line in
+        1:"$byte_order_mark"*) die_usage "$1:1: the file begins with a byte order mark; save it as UTF-8 without one" ;;
+        1:"$utf16_mark"* | 1:"$utf16_other_mark"*) die_usage "$1:1: the file is in UTF-16; save it as UTF-8" ;;
         esac
+        line=$(trimmed "$line")
+        case $line in '' | '#'*) continue ;; esac
         settings_one_line "$line" "$1:$line_number"
     done <"$1"
 }
 
+trimmed() { # TEXT without the blanks around it, among them the carriage return of a file from elsewhere
+    trimmed_text=${1#"${1%%[![:space:]]*}"}
+    printf '%s' "${trimmed_text%"${trimmed_text##*[![:space:]]}"}"
+}
+
 settings_one_line() { # LINE WHERE
     case $1 in *=*) ;; *) die_usage "$2: '$1' is not KEY=value; write for example PORT=25" ;; esac
-    key=${1%%=*}
-    value=${1#*=}
+    key=$(trimmed "${1%%=*}")
+    value=$(trimmed "${1#*=}")
+    case $value in
+    *[\"\']*) die_usage "$2: $key=$value: write the value without quotes" ;;
+    *'#'*) die_usage "$2: $key=$value: a comment stands on a line of its own; take it out of this one" ;;
+    esac
     case $key in
-    *[[:blank:]]*) die_usage "$2: '$1': write KEY=value without blanks before the '='" ;;
     PORT | IN_INTERFACE | EXEMPT | TRANSLATED | LISTEN_PORT | MARK | TABLE | PRIORITY | ZONE | QUEUE | QUEUES | BYPASS | PLACE | TOOL | FAMILY | FAIL) ;;
     *) die_usage "$2: unknown key '$key'; the keys are PORT IN_INTERFACE EXEMPT TRANSLATED LISTEN_PORT MARK TABLE PRIORITY ZONE QUEUE QUEUES BYPASS PLACE TOOL FAMILY FAIL" ;;
     esac

@@ -172,7 +172,10 @@ test_arguments() {
     refuse_setting 'is not KEY=value' 'PORT 25\n'
     # shellcheck disable=SC2016  # it must not expand, here or there
     refuse_setting "PORT: '\$(id)' is no port" 'PORT=$(id)\n'
-    refuse_setting "FAMILY: ' 4' is no family" 'FAMILY= 4\n'
+    refuse_setting "FAMILY: '5' is no family" 'FAMILY = 5\n'
+    refuse_setting 'rules.conf:1: the file is in UTF-16' '\377\376P\n'
+    refuse_setting 'write the value without quotes' 'PORT="25"\n'
+    refuse_setting 'a comment stands on a line of its own' 'IN_INTERFACE=r0 # clients\n'
     check_equal 'refused arguments touch nothing' "$before" "$(state)"
     test_settings_file
 }
@@ -186,6 +189,9 @@ test_settings_file() {
     check_has 'its last line needs no end of line' 'fwmark 0x2000000/0x2000000' "$shown"
     check_has 'the command line overrides a list' '-i r7 ' "$shown"
     case $shown in *'-i r0 '*) not_ok 'the list of the file is gone' "$shown" ;; *) ok 'the list of the file is gone' ;; esac
+    printf '  # comment\r\n\tPORT = 25,587\r\n\r\nIN_INTERFACE=r0, r1 \r\n' >"$scratch/rules.conf"
+    check_equal 'blanks around key and value, and line ends of other systems, are none of them' \
+        "$(proxy show --port 25,587 --in-interface r0,r1)" "$(proxy show --settings "$scratch/rules.conf")"
     check_equal 'the sample file holds' "$(proxy show)" "$(sed 's/^#\([A-Z_]*=.*[^.]\)$/\1/' "$here/../../rules/rules.conf.sample" |
         grep -v 'EXEMPT\|IN_INTERFACE\|TRANSLATED' >"$scratch/sample.conf"; proxy show --settings "$scratch/sample.conf")"
 }
