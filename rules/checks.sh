@@ -19,6 +19,16 @@ finding_warning() { # TEXT REMEDY: it works, but the administrator should know
     printf 'warning: %s\nremedy: %s\n' "$1" "$2"
 }
 
+finding_idle() { # TEXT REMEDY: rules loaded now would have nothing to do; load says so when it is done, and it may come yet
+    case $findings_form in
+    load) echo "$program: warning: $1; $2" >>"$work/notes" ;;
+    check) printf '%s: %s\nremedy: %s\n' "${3:-warning}" "$1" "$2" ;;
+    esac
+    [ "${3:-warning}" = warning ] || [ "$findings_form" = load ] || echo "$1" >>"$work/problems"
+}
+
+notes_say() { cat "$work/notes" >&2; }
+
 findings_clean() { ! [ -s "$work/problems" ]; }
 
 findings_for_load() {
@@ -33,7 +43,9 @@ findings_all() {
 
 findings_gather() {
     : >"$work/problems"
+    : >"$work/notes"
     check_privilege
+    check_ipv6
     check_tools
     findings_clean || return 1
     for family in $families; do
@@ -79,6 +91,19 @@ check_privilege() {
     [ $((0x${capabilities:-0} >> 12 & 1)) -eq 1 ] ||
         finding_problem 'the capability to change the network (CAP_NET_ADMIN) is missing' \
             'run it on the router itself, not in a container without NET_ADMIN'
+}
+
+check_ipv6() {
+    ! ipv6_is_on || return 0
+    case $set_family in
+    6) finding_problem 'IPv6 is not in this kernel, or switched off on lo (net.ipv6.conf.lo.disable_ipv6)' \
+        'sysctl -w net.ipv6.conf.lo.disable_ipv6=0, or load with --family 4' ;;
+    both)
+        grep -qs 0 /proc/sys/net/ipv6/conf/*/disable_ipv6 || return 0 # nothing can come by it
+        finding_warning 'IPv6 is switched off on lo: only IPv4 is intercepted, and mail by IPv6 passes unseen' \
+            'sysctl -w net.ipv6.conf.lo.disable_ipv6=0, or FAMILY=4 in rules.conf if no mail comes by IPv6'
+        ;;
+    esac
 }
 
 check_tools() {
@@ -237,8 +262,16 @@ check_interfaces() {
     for interface in $set_in_interfaces; do
         case $interface in *+) continue ;; esac
         [ -e "/sys/class/net/$interface" ] ||
-            finding_warning "interface $interface does not exist now: nothing is intercepted until it does" 'see ip -o link'
+            finding_idle "interface $interface does not exist now: nothing that comes by it is seen until it does" \
+                "if it will come later, nothing; else write one of: $(interfaces_present)" problem
     done
+}
+
+interfaces_present() {
+    for interface_present in /sys/class/net/*; do
+        interface_present=${interface_present##*/}
+        [ "$interface_present" = lo ] || printf '%s\n' "$interface_present"
+    done | head -n 20 | tr '\n' ' ' | sed 's/ $//'
 }
 
 # Our own router's table of connections is as good a suspect as any firewall behind it.
@@ -300,12 +333,14 @@ listener_is_there() { # FAMILY; yes, when nobody can tell
 }
 
 check_listener() {
+    check_listener_families=''
     for family in $families; do
-        listener_is_there "$family" && continue
-        case $set_fail in open) check_listener_text='pass unseen' ;; closed) check_listener_text='get no answer' ;; esac
-        finding_warning "nothing listens on port $set_listen_port for IPv$family: while the rules are loaded, new connections $check_listener_text" \
-            "start smtpwitness before loading, or give its port with --listen-port"
+        listener_is_there "$family" || check_listener_families="${check_listener_families:+$check_listener_families and }IPv$family"
     done
+    [ -n "$check_listener_families" ] || return 0
+    case $set_fail in open) check_listener_text='pass unseen' ;; closed) check_listener_text='get no answer' ;; esac
+    finding_idle "nothing listens on port $set_listen_port for $check_listener_families: while the rules are loaded, new connections $check_listener_text" \
+        'start smtpwitness proxy, or give its port with --listen-port'
 }
 
 # ---- others on this router; called for one family, with its name ----

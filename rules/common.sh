@@ -36,7 +36,14 @@ firewall_name() { # FAMILY
     case $1 in 4) echo iptables ;; 6) echo ip6tables ;; esac
 }
 
+ipv6_is_built_in() { [ -e /proc/sys/net/ipv6/conf ]; } # not with ipv6.disable=1 on the kernel's command line
+
+ipv6_is_on() { # without it on lo there is no local route, and so no interception
+    [ "$(cat /proc/sys/net/ipv6/conf/lo/disable_ipv6 2>/dev/null)" = 0 ]
+}
+
 family_has_tools() { # FAMILY
+    [ "$1" = 4 ] || ipv6_is_built_in || return 1
     command -v "$(firewall_name "$1")-save" >/dev/null && command -v "$(firewall_name "$1")-restore" >/dev/null
 }
 

@@ -187,6 +187,7 @@ plan_queue() { # CHAIN CONDITION: for queue number `part`
 
 findings_gather() {
     : >"$work/problems"
+    : >"$work/notes"
     check_privilege
     tool_choose
     case $tool in
@@ -338,7 +339,7 @@ check_queue_holder() {
     number=$set_queue
     while [ "$number" -lt $((set_queue + set_queues)) ]; do
         awk -v number="$number" '$1 == number { found = 1 } END { exit !found }' /proc/net/netfilter/nfnetlink_queue 2>/dev/null ||
-            finding_warning "nobody holds queue $number: mail passes, unseen" \
+            finding_idle "nobody holds queue $number: mail passes, unseen" \
                 'start smtpwitness nfq, or give its numbers with --queue and --queues'
         number=$((number + 1))
     done
@@ -378,6 +379,7 @@ family_load() { # FAMILY; nft's table is of both, so the second time nothing is 
 
 mode_loaded() {
     [ "$tool" = nft ] || nft_remove || load_fail "nft: $(error_first_line)"
+    [ "$set_dry_run" = yes ] || notes_say
 }
 
 mode_unload() {

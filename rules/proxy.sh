@@ -268,7 +268,9 @@ policy_verify() { # FAMILY: does a marked packet really come to us?
 
 # When load is done, connections are taken: so wait for the next sign of a witness that runs.
 mode_loaded() {
-    [ "$set_fail" = open ] && [ "$set_dry_run" = no ] || return 0
+    [ "$set_dry_run" = no ] || return 0
+    notes_say
+    [ "$set_fail" = open ] || return 0
     life_family=''
     for family in $families; do # that of IPv6 follows that of IPv4 at once
         ! listener_is_there "$family" || life_family=$family

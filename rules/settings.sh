@@ -313,7 +313,10 @@ settings_finish() {
     case $mode:$set_place:$set_bypass in
     nfq:host:yes) die_usage '--bypass is for what a router forwards; leave it out with --place host' ;;
     esac
-    case $set_family in both) families='4 6' ;; *) families=$set_family ;; esac
+    case $set_family in
+    both) if ipv6_is_on; then families='4 6'; else families=4; fi ;;
+    *) families=$set_family ;;
+    esac
     mark_value=${set_mark%%/*}
     mark_mask=${set_mark#*/}
     [ "$mode" != nfq ] || settings_finish_bits
