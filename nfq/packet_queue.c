@@ -177,10 +177,13 @@ static uint32_t enlarge_buffer(int fd, uint32_t octets)
 
 static void explain_bind(int number, struct settings_error *error)
 {
-    snprintf(error->text, sizeof error->text, "nfq: cannot take queue %d: %s%s", number, strerror(errno),
-             errno == EBUSY   ? "; another program has it, see /proc/net/netfilter/nfnetlink_queue"
-             : errno == EPERM ? "; CAP_NET_ADMIN is missing"
-                              : "; does this kernel have nfnetlink_queue?");
+    /* The privilege was looked at before (privileges_check_queues): the kernel says EPERM of a queue that is held. */
+    const bool held = errno == EBUSY || errno == EPERM;
+
+    snprintf(error->text, sizeof error->text, "nfq: cannot take queue %d: %s; %s", number,
+             held ? "another process holds it (/proc/net/netfilter/nfnetlink_queue)" : strerror(errno),
+             held ? "stop that one, or write another first-queue in [nfq] and load the rules again"
+                  : "load the module nfnetlink_queue, or install a kernel with it");
 }
 
 /* The queue itself and the copy of packets are needed; both in one message, for a queue that is bound and copies

@@ -748,7 +748,8 @@ def test_signals():
               "signals: the process with the queues is nobody, with CAP_NET_ADMIN and CAP_NET_RAW alone", status)
         second = subprocess.run(["ip", "netns", "exec", ROUTER, PROGRAM, "nfq", "--config", witness.config.name, "--foreground"],
                                 capture_output=True, text=True, timeout=20, check=False)
-        claim(second.returncode == 1 and "cannot take queue 2525" in second.stderr, "signals: a second one does not start", second.stderr)
+        claim(second.returncode == 1 and "cannot take queue 2525: another process holds it" in second.stderr,
+              "signals: a second one does not start, and says why", second.stderr)
     claim(witness.process.returncode == 0, "signals: SIGTERM ends it orderly")
     with Witness() as witness:
         child = witness.child()
