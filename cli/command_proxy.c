@@ -26,6 +26,7 @@
 #include "proxy/proxy.h"
 
 #define NEVER_US       UINT64_MAX
+#define RULES_LATE_US  UINT64_C(5000000) /* without rules for so long: they were forgotten */
 #define DRAIN_CHECK_US UINT64_C(50000) /* how often a draining witness looks whether its last session ended */
 
 /* One running proxy. */
@@ -41,6 +42,7 @@ struct witness {
     uint64_t sign_due_us; /* the next sign of life; NEVER_US = no gate, or draining */
     enum proxy_health health;
     bool gate_seen;     /* the rules have a gate */
+    bool gate_told;     /* the log has said whether the rules are there */
     bool reload_failed; /* the last one */
     int signal_fd;
     uint64_t started_us;
@@ -133,6 +135,20 @@ static void log_gate(struct witness *witness)
         log_message(witness->log, LOG_NOTICE, "proxy",
                     "the rules that fail open are gone: nothing new is taken, or they fail closed");
     }
+    witness->gate_told = true;
+}
+
+/* Whoever starts it by hand and forgets the rules would wait for verdicts in vain. */
+static void log_no_rules(struct witness *witness, uint64_t now_us)
+{
+    if (witness->gate_told || witness->settings->proxy.fail == SETTINGS_FAIL_CLOSED ||
+        now_us - witness->started_us < RULES_LATE_US) {
+        return;
+    }
+    witness->gate_told = true;
+    log_message(
+        witness->log, LOG_WARNING, "proxy",
+        "no rules that fail open are loaded, so no connection comes here; load them: smtpwitness rules load");
 }
 
 /* Says life while all is well. Whoever hangs here, or elsewhere in this thread, says nothing. */
@@ -148,6 +164,7 @@ static void give_sign(struct witness *witness, uint64_t now_us)
         witness->gate_seen = seen;
         log_gate(witness);
     }
+    log_no_rules(witness, now_us);
     if (health != witness->health) {
         witness->health = health;
         log_health(witness);

@@ -235,6 +235,7 @@ running() {
     echo 'no-such-key = 1' >>"$work/run.conf"
     kill -HUP "$witness"
     said 'a broken reload is one line, the old settings stay' 'run.conf:8: .*no-such-key.*the running configuration stays'
+    said 'a witness whose rules were forgotten says so' 'no rules that fail open are loaded, .*smtpwitness rules load'
     kill -USR1 "$witness"
     said 'SIGUSR1 logs statistics' 'statistics: uptime-s=[0-9]+ sessions=0 '
     kill -TERM "$witness"
