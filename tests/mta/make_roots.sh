@@ -27,6 +27,7 @@ debian_sources() {
 
 make_root() { # name packages
     local name=$1 packages=$2 started=$SECONDS log=$roots/make-$1.log
+    local hooks=("${@:3}")
     if [ -e "$roots/$name/.complete" ]; then
         echo "$name: present"
         return
@@ -36,7 +37,7 @@ make_root() { # name packages
     # shellcheck source=/dev/null
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     partial=$roots/$name.partial.$$
-    mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Languages "none"' --include="$packages" \
+    mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Languages "none"' --include="$packages" "${hooks[@]}" \
         "$suite" "$partial" - <<<"$sources" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$name: mmdebstrap failed, see $log"; }
 
     # What every instance needs and none changes: a mailbox user who may read the test certificate, and names
@@ -66,6 +67,11 @@ mkdir -p "$roots"
 exec 9>"$roots/.lock"
 flock 9
 
+# Beside rsyslog it cannot be installed; to look at a configuration it needs only lie there, and its libraries be installed.
+# shellcheck disable=SC2016  # mmdebstrap's shell expands it
+unpack_syslog_ng='cd "$1/opt" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -q download syslog-ng-core &&
+    dpkg -x syslog-ng-core_*.deb syslog-ng && rm syslog-ng-core_*.deb'
+
 [ $# -gt 0 ] || set -- postfix exim
 for mta in "$@"; do
     case $mta in
@@ -73,7 +79,9 @@ for mta in "$@"; do
     exim) make_root exim exim4-daemon-heavy,ssl-cert ;;
     systemd) # what a router has, and the libraries of the package under test
         make_root systemd "systemd,systemd-sysv,iproute2,iptables,nftables,procps,rsyslog,logrotate,bash-completion,\
-libevent-2.1-7,libevent-pthreads-2.1-7,libcap-ng0,libpcap0.8,libnetfilter-queue1,libmnl0,libiniparser1,libseccomp2"
+libevent-2.1-7,libevent-pthreads-2.1-7,libcap-ng0,libpcap0.8,libnetfilter-queue1,libmnl0,libiniparser1,libseccomp2,\
+libglib2.0-0,libjson-c5,libivykis0,libnet1,libwrap0,libpcre3" \
+            --customize-hook="$unpack_syslog_ng"
         ;;
     *) fail "unknown root '$mta': postfix, exim or systemd" ;;
     esac

@@ -29,6 +29,11 @@ def claim(good, text, detail=""):
     return good
 
 
+def skip(text, why):
+    RESULTS["skipped"] += 1
+    print(f"skipped - {text}: {why}", flush=True)
+
+
 def measured(text):
     print(f"#    {text}", flush=True)
 
@@ -107,8 +112,27 @@ def test_install(guest, server):
     claim(said.returncode == 0, "the configuration as installed is good", said.stderr)
     said = guest.call("rsyslogd", "-N1", "-f", "/usr/share/doc/smtpwitness/examples/rsyslog.conf")
     claim(said.returncode == 0, "the rsyslog snippet is sound", said.stderr)
+    snippet = (guest.root / "usr/share/doc/smtpwitness/examples/rsyslog.conf").read_text()
+    (guest.root / "var/tmp/snippet.conf").write_text(re.sub(r"^#(?! )|^#(?= {4,})", "", snippet, flags=re.M))
+    said = guest.call("rsyslogd", "-N1", "-f", "/var/tmp/snippet.conf")
+    claim(said.returncode == 0, "the rsyslog snippet with its commented part is sound", said.stderr)
+    syslog_ng_snippet(guest)
     said = guest.call("logrotate", "-d", "/etc/logrotate.d/smtpwitness")
     claim(said.returncode == 0 and "error" not in said.stderr, "the logrotate file is sound", said.stderr)
+
+
+def syslog_ng_snippet(guest):
+    """As installed, and with what is commented out in it, by syslog-ng itself, which lies in the root without being installed."""
+    if not (guest.root / "opt/syslog-ng").is_dir():
+        skip("the syslog-ng snippet is sound", "this root is older than its syslog-ng; remove build/roots/systemd")
+        return
+    snippet = (guest.root / "usr/share/doc/smtpwitness/examples/syslog-ng.conf").read_text()
+    whole = re.sub(r"^#    ", "    ", re.sub(r"^#(?=\S)", "", snippet, flags=re.M), flags=re.M)
+    for name, text, wanted in (("as it is", snippet, True), ("with its commented part", whole, True), ("spoilt", snippet.replace("};", "}"), False)):
+        (guest.root / "var/tmp/snippet.conf").write_text("@version: 3.38\nsource s_src { internal(); };\n" + text)
+        said = guest.call("sh", "-c", "cd /opt/syslog-ng && LD_LIBRARY_PATH=$(echo usr/lib/*-linux-gnu):usr/lib/syslog-ng exec usr/sbin/syslog-ng "
+                          "--module-path /opt/syslog-ng/usr/lib/syslog-ng/3.38 --syntax-only -f /var/tmp/snippet.conf")
+        claim((said.returncode == 0) == wanted, f"the syslog-ng snippet {name}: {'sound' if wanted else 'refused'}", said.stderr[-400:])
 
 
 def test_proxy_start(guest, server):
@@ -251,6 +275,44 @@ def test_proxy_restart(guest, server):
     long_session.connection.close()
 
 
+def greeted(count):
+    """So many sessions from one source, left open; how many of them were served, and what the others were told."""
+    served, told = [], []
+    for _ in range(count):
+        try:
+            served.append(Session())
+        except Exception as error:  # a 421, or the end of the connection
+            told.append(str(error))
+    return served, told
+
+
+def test_proxy_limits(guest, server):
+    """Each process counts for itself: at any moment of a restart each holds its limit, so the server sees at most twice as many."""
+    configure(guest, "[limits]\nper-source = 2\nper-source-action = enforce\nover-limit = refuse\n")
+    guest.run("systemctl", "reload", "smtpwitness-proxy")
+    old, refused = greeted(3)
+    claim(len(old) == 2 and "421" in refused[0], "limits: the third session of a source is refused", refused)
+    process = subprocess.Popen(["nsenter", "-t", str(guest.leader), "-a", "systemctl", "restart", "smtpwitness-proxy"], stdin=subprocess.DEVNULL)
+    until(lambda: active(guest, "smtpwitness-proxy-bridge") == "active", 10)
+    until(lambda: active(guest, "smtpwitness-proxy") == "deactivating", 10)
+    time.sleep(1)
+    during, refused = greeted(3)
+    claim(process.poll() is None and len(during) == 2 and "421" in refused[0],
+          "limits: while the old process drains the other one refuses the third, too", f"{len(during)} served, {refused}")
+    sent = [session.mail(f"limits-{number}") for number, session in enumerate(old)]
+    claim(until(lambda: [server.received.get(f"limits-{number}") for number in range(len(old))] == sent, 5), "limits: and the sessions of the old one finish their mail")
+    for session in (*old, *during):
+        session.quit()
+    process.wait(60)
+    until(lambda: active(guest, "smtpwitness-proxy-bridge") == "inactive", DRAIN + 10)
+    after, refused = greeted(3)
+    claim(len(after) == 2 and "421" in refused[0], "limits: after the restart the third is refused as before", f"{len(after)} served, {refused}")
+    for session in after:
+        session.quit()
+    configure(guest)
+    guest.run("systemctl", "reload", "smtpwitness-proxy")
+
+
 def test_proxy_upgrade(guest, server):
     def upgrade():
         guest.run("dpkg", "-i", PACKAGE)
@@ -342,8 +404,8 @@ def test_purge(guest, server, before, filter_before):
     claim(not units, "purge: systemd knows no unit of it", units)
 
 
-TESTS = [test_install, test_proxy_start, test_proxy_reload, test_proxy_crash, test_proxy_hang, test_proxy_restart, test_proxy_upgrade,
-         test_proxy_failed, test_proxy_stop, test_nfq, test_purge]
+TESTS = [test_install, test_proxy_start, test_proxy_reload, test_proxy_crash, test_proxy_hang, test_proxy_restart, test_proxy_limits,
+         test_proxy_upgrade, test_proxy_failed, test_proxy_stop, test_nfq, test_purge]
 
 
 def main():
