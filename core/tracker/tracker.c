@@ -130,10 +130,19 @@ static uint64_t entry_notice_us(const struct tracker *tracker, const struct flow
                : entry->opened_us + notice_us;
 }
 
+/* Judged, and kept only so that stragglers start nothing new. */
+static bool entry_is_remembered(const struct flow_entry *entry)
+{
+    return entry->user == NULL && entry->population == FLOW_OVER;
+}
+
 /* After how much silence is it over? */
 static uint64_t entry_patience_us(const struct flow_entry *entry)
 {
     const struct tracker_session *tracked = entry->user;
+    if (entry_is_remembered(entry)) {
+        return TRACKER_OVER_US;
+    }
     switch (entry->flow.state) {
     case FLOW_CLOSED:
         return tracked != NULL ? TRACKER_LINGER_US : TRACKER_OVER_US;
@@ -227,9 +236,12 @@ static bool entry_on_time(struct tracker *tracker, struct flow_entry *entry, uin
         }
         return true;
     }
+    bool remembered = entry_is_remembered(entry);
+    bool over = entry->flow.state == FLOW_CLOSED || flow_has_ended(&entry->flow) ||
+                entry_is_half_closed(entry) || entry_said_farewell(entry);
     tracker_session_finish(tracker, entry, now_us);
-    bool over = entry->flow.state == FLOW_CLOSED || flow_has_ended(&entry->flow);
-    if (over && now_us - entry->touched_us < TRACKER_OVER_US) {
+    if (over && !remembered) { /* from now on: what is repeated may be due just now */
+        flow_table_touch(tracker->table, entry, now_us);
         flow_table_move(tracker->table, entry, FLOW_OVER);
         return true;
     }
@@ -316,7 +328,8 @@ static enum side sender_side(const struct tracker *tracker, const struct packet 
 static struct flow_entry *open_entry(struct tracker *tracker, const struct packet *packet, uint64_t now_us)
 {
     bool syn = (packet->flags & PACKET_SYN) != 0;
-    if ((packet->flags & PACKET_RST) || (!syn && packet->payload_length == 0)) {
+    bool ends = (packet->flags & (PACKET_FIN | PACKET_RST)) != 0; /* of what was before it nothing is known */
+    if (ends || (!syn && packet->payload_length == 0)) {
         return NULL;
     }
     enum side side = sender_side(tracker, packet);

@@ -35,7 +35,8 @@
     700000 /* after the end: stragglers still tell something, and the verdict is due within a second */
 #define TRACKER_ENDED_US                                                                                     \
     5000000 /* both sides have said FIN, and no acknowledgement of the last one is seen */
-#define TRACKER_OVER_US      60000000  /* TIME-WAIT on Linux: late packets start nothing new */
+#define TRACKER_OVER_US                                                                                      \
+    130000000 /* late packets start nothing new; what nobody takes is repeated every 120 s (Linux, TCP_RTO_MAX) */
 #define TRACKER_HALF_OPEN_US 130000000 /* the last retransmission of a SYN comes 64 s after the one before */
 #define TRACKER_SYN_US                                                                                       \
     10000000 /* RFC 1122 section 4.2.3.1: repeated after 3 s; an ARP that fails says so as late */

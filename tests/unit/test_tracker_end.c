@@ -391,6 +391,34 @@ static void test_client_leaves_a_live_leg(void **state)
     assert_int_equal(verdict.confidence, CONFIDENCE_POSSIBLE);
 }
 
+/* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
+static void test_orphans_open_nothing(void **state)
+{
+    (void)state;
+    open_session();
+    for (unsigned i = 0; i < 5; i++) {
+        pass(SIDE_CLIENT, PACKET_ACK | PACKET_PSH, "\r\n.\r\n");
+        wait_s(10);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        pass(SIDE_CLIENT, PACKET_ACK | PACKET_FIN | PACKET_PSH, "\r\n.\r\n");
+        wait_s(121);
+    }
+    assert_one_within(300);
+    assert_int_equal(verdict.cause, CAUSE_LEG_UNANSWERED);
+    assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
+}
+
+/* Behind its end alone nobody can see what a connection was. */
+static void test_an_end_alone_opens_nothing(void **state)
+{
+    (void)state;
+    pass(SIDE_CLIENT, PACKET_ACK | PACKET_FIN | PACKET_PSH, "MAIL FROM:<a@client.test>\r\n");
+    pass(SIDE_SERVER, PACKET_ACK | PACKET_FIN | PACKET_PSH, "421 4.4.2 timeout exceeded\r\n");
+    wait_s(7300);
+    assert_int_equal(verdicts, 0);
+}
+
 /* ---- a SYN that nobody answers ---- */
 
 static void syn_after(unsigned seconds)
@@ -515,6 +543,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_waits_and_a_new_connection_begins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_leaves_a_dead_leg, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_leaves_a_live_leg, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_orphans_open_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_end_alone_opens_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_gives_up_connecting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_syn_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_connecting_stalls, setup, teardown),
