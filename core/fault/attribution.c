@@ -320,6 +320,10 @@ static const struct rule rules[] = {
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
     {.name = "server-reset-owing", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER, .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
+    {.name = "left-waiting-behind-a-bare-dot", .ends = BY_CLIENT, .phases = BODY_PHASES,
+     .all = FACT_OWED_CLIENT | FACT_STALLED | FACT_BARE_DOT,
+     .none = FACT_UNDELIVERED | FACT_OTHER_UNDELIVERED | FACT_REVEALED | FACT_PROBE_UNANSWERED,
+     .cause = CAUSE_UNTERMINATED_BODY, .fault = BLAME_CLIENT, .sureness = SURE_LIKELY},
     {.name = "client-closed-owing", .ends = END(CLIENT_FIN), .all = FACT_OWED_CLIENT,
      .none = LEG_FAILED | FACT_OTHER_UNDELIVERED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
@@ -358,6 +362,13 @@ static const struct rule rules[] = {
     {.name = "undelivered-sequence", .all = FACT_UNDELIVERED, .boxes = BOX(SEQUENCE),
      .cause = CAUSE_SEQUENCE_REWRITTEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
+    /* A full receiver drops what its window had promised, and answers each repetition with a closed window. */
+    {.name = "not-reading-full", .all = FACT_UNDELIVERED | FACT_WINDOW_ZERO | FACT_HEARD | FACT_STALLED,
+     .cause = CAUSE_NOT_READING, .fault = BLAME_SUSPECT, .also = ALSO(SUSPECT_NETWORK), .sureness = SURE_LIKELY},
+    {.name = "split-dot-lost", .phases = PHASE(END_OF_DATA), .all = FACT_UNDELIVERED | FACT_OWED_SERVER | FACT_SPLIT_DOT |
+     FACT_BANNER_MASKED,
+     .cause = CAUSE_SPLIT_DOT, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER) | ALSO(SERVER_NETWORK),
+     .sureness = SURE_LIKELY},
     {.name = "path-mtu", .all = FACT_UNDELIVERED | FACT_ONLY_BIG_LOST | FACT_HEARD,
      .cause = CAUSE_PATH_MTU_BLACK_HOLE, .fault = BLAME_SUSPECT_NETWORK, .sureness = SURE_CERTAIN},
     /* Nothing at all comes back: it may have died just when the first full segment was due. */
@@ -701,6 +712,7 @@ static void limit_fill(const struct rule *rule, const struct facts *facts, struc
         verdict->limit_us = facts->end == SESSION_END_NONE ? 0 : facts->waited_us;
         return;
     }
+    bool below_rfc = facts->patience_us != 0 && (facts->bits & FACT_PAST_RFC) == 0;
     bool server_tired = facts->end == SESSION_END_REPLY && (facts->bits & FACT_SERVER_TIRED) != 0;
     bool server_left = facts->end == SESSION_END_SERVER_FIN || facts->end == SESSION_END_SERVER_RESET;
     bool client_left = facts->end == SESSION_END_CLIENT_FIN || facts->end == SESSION_END_CLIENT_RESET;
@@ -711,14 +723,13 @@ static void limit_fill(const struct rule *rule, const struct facts *facts, struc
     if (server_tired || (server_left && (facts->bits & FACT_OWED_CLIENT))) {
         verdict->limit_by = LIMIT_BY_SERVER;
         verdict->limit_us = facts->waited_us;
-        if (facts->waited_us < facts->patience_us && verdict->cause != CAUSE_IDLE_REAPED &&
-            (facts->bits & FACT_OWED_CLIENT)) {
+        if (below_rfc && verdict->cause != CAUSE_IDLE_REAPED && (facts->bits & FACT_OWED_CLIENT)) {
             verdict->notes |= NOTE_SERVER_LIMIT_BELOW_RFC;
         }
     } else if (client_left && (facts->bits & FACT_OWED_SERVER)) {
         verdict->limit_by = LIMIT_BY_CLIENT;
         verdict->limit_us = facts->waited_us;
-        if (facts->waited_us < facts->patience_us) {
+        if (below_rfc) {
             verdict->notes |= NOTE_CLIENT_LIMIT_BELOW_RFC;
         }
     }
@@ -732,6 +743,19 @@ static void cap_guessed(const struct facts *facts, struct verdict *verdict)
         if (verdict->confidence == CONFIDENCE_CERTAIN) {
             verdict->confidence = CONFIDENCE_LIKELY;
         }
+    }
+}
+
+/* As long as RFC 5321 grants but for what our place on the path takes away: who left may have been a moment early. */
+static void cap_borderline(const struct facts *facts, struct verdict *verdict)
+{
+    bool borderline = (facts->bits & FACT_PAST_RFC) != 0 && facts->waited_us < facts->patience_us;
+    bool client_left = facts->end == SESSION_END_CLIENT_FIN || facts->end == SESSION_END_CLIENT_RESET;
+    bool server_left = facts->end == SESSION_END_SERVER_FIN || facts->end == SESSION_END_SERVER_RESET;
+    if (borderline && verdict->fault == FAULT_SERVER && client_left) {
+        verdict->also |= 1u << FAULT_CLIENT;
+    } else if (borderline && verdict->fault == FAULT_CLIENT && server_left) {
+        verdict->also |= 1u << FAULT_SERVER;
     }
 }
 
@@ -795,6 +819,7 @@ void attribution_judge(const struct facts *facts, struct verdict *verdict)
     add_contributor(facts, verdict);
     cap_inferred(facts, verdict);
     cap_guessed(facts, verdict);
+    cap_borderline(facts, verdict);
     verdict->where = where_of(rule, facts, verdict->fault);
     verdict->phase = facts->phase;
     verdict->owed_by = facts->suspect;

@@ -246,7 +246,7 @@ static void add_limit(struct sentence *sentence, const struct facts *facts, cons
     uint64_t patience_us = verdict->limit_by == LIMIT_BY_SERVER || facts->patience_us == 0
                                ? UINT64_C(300000000)
                                : facts->patience_us;
-    if (verdict->limit_us < patience_us) {
+    if (verdict->limit_us < FACTS_RFC_LEAST_US(patience_us)) {
         sentence_add(sentence, "is below RFC 5321's ");
     } else {
         sentence_add(sentence, "satisfies RFC 5321's ");

@@ -83,13 +83,16 @@
 
 #define FACTS_STALL_US      1000000 /* shorter silences are no stall: a second of RTO, scheduling and think time */
 #define FACTS_WAITED_FOR_US 5000000 /* the shortest idle limit seen in the field is 5-10 s (Postfix stress) */
-#define FACTS_LONG_IDLE_US                                                                                   \
-    230000000                     /* shorter than the shortest common state timeout (240 s, Azure) less 5 % */
-#define FACTS_PROBES_UNANSWERED 3 /* in a row; each is waited for longer than the one before it */
+/* Shorter than the shortest common state timeout (240 s, Azure) less 5 %. */
+#define FACTS_LONG_IDLE_US      230000000
+#define FACTS_PROBES_UNANSWERED 3       /* in a row; each is waited for longer than the one before it */
 #define FACTS_BIG_OCTETS        500     /* more than a command, less than a segment */
 #define FACTS_SLOW_US           5000000 /* a body is slow when it runs this long ... */
 #define FACTS_SLOW_OCTETS       32768 /* ... at less than this a second: 3 min for what a server reads in one */
 #define FACTS_TARPIT_COUNT      2     /* late replies in a row before the one that is due */
+/* Whoever waits starts its clock when it has written its last octet; that octet passes here a little later, after round
+ * trips or a repetition. Two percent less than RFC 5321 grants is no impatience. */
+#define FACTS_RFC_LEAST_US(patience_us) ((patience_us) - (patience_us) / 50)
 
 /* What a box on the way does to the segments of one leg, to be seen from here. */
 enum box_sign {

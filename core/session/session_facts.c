@@ -393,7 +393,9 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= facts->suspect == SIDE_SERVER ? FACT_OWED_SERVER : 0;
     bool limited = (session->flags & SESSION_LIMITED) != 0;
     bits |= facts->waited_us >= FACTS_STALL_US || limited ? FACT_STALLED : 0;
-    bits |= facts->patience_us != 0 && facts->waited_us >= facts->patience_us ? FACT_PAST_RFC : 0;
+    bits |= facts->patience_us != 0 && facts->waited_us >= FACTS_RFC_LEAST_US(facts->patience_us)
+                ? FACT_PAST_RFC
+                : 0;
     bits |= moment.line_open ? FACT_LINE_OPEN : 0;
     bits |= moment.reply_open ? FACT_REPLY_OPEN : 0;
     bits |= moment.body_began ? FACT_BODY_BEGAN : 0;

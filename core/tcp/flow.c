@@ -850,16 +850,22 @@ uint32_t flow_unacked_octets(const struct flow *flow, enum side side)
     return sequence_before(own->acked, own->highest) ? own->highest - own->acked : 0;
 }
 
-bool flow_only_big_lost(const struct flow *flow, enum side side)
+bool flow_is_heard(const struct flow *flow, enum side side)
 {
     const struct flow_side *own = &flow->sides[side_index(side)];
     const struct flow_side *other = &flow->sides[side_index(side_other(side))];
+    return own->repeats > 0 && own->unacked_since_us != 0 &&
+           other->last_us >= own->unacked_since_us + HEARD_US;
+}
+
+bool flow_only_big_lost(const struct flow *flow, enum side side)
+{
+    const struct flow_side *own = &flow->sides[side_index(side)];
     if (own->repeats < 2 || own->repeated_least < BIG_SEGMENT_OCTETS || own->biggest_delivered == 0 ||
         own->repeated_least <= own->biggest_delivered) {
         return false;
     }
-    return own->echoes > 0 ||
-           (own->unacked_since_us != 0 && other->last_us >= own->unacked_since_us + HEARD_US);
+    return own->echoes > 0 || flow_is_heard(flow, side);
 }
 
 bool flow_has_ended(const struct flow *flow)

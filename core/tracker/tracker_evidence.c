@@ -75,6 +75,7 @@ static uint32_t flow_flags(const struct flow *flow, enum side side)
     flags |= side == SIDE_SERVER && (own->flags & FLOW_SIDE_SYN_REPEATED_LATE)
                  ? (uint32_t)LEG_SYN_ACK_REPEATED
                  : 0u;
+    flags |= flow_is_heard(flow, side_other(side)) ? (uint32_t)LEG_HEARD : 0u;
     flags |= flow_only_big_lost(flow, side_other(side)) ? LEG_ONLY_BIG_LOST | LEG_HEARD : 0u;
     flags |= side == SIDE_SERVER && flow_window_is_tracked(flow) ? (uint32_t)LEG_WINDOW_TRACKED : 0u;
     flags |= side == SIDE_SERVER && flow_sacks_are_foreign(flow) ? (uint32_t)LEG_SACK_FOREIGN : 0u;

@@ -439,6 +439,44 @@ def _(s):
     s.quit()
 
 
+@built("s22-orphans", "server-network", "leg-unanswered", "what the client repeats every two minutes, gone long since, is no other session",
+       sessions=1, paces=(0.5,))
+def _(s):
+    s.hello()
+    lost = s.says(s.client, "MAIL FROM:<a@client.test>\r\n", ack=False)
+    for wait in (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2):
+        s.capture.wait(wait)
+        s.again(s.client, lost)
+    s.capture.wait(10)
+    s.fin(s.client)
+    for wait in (92.4, 120, 120, 120, 120):
+        s.capture.wait(wait)
+        s.raw(s.client, ACK | PSH | FIN, lost[0], s.client.acked, lost[1])
+
+
+@built("s25-orphans", "client-network", "leg-unanswered", "both sides repeat their last octets with a FIN, and the client gets nothing",
+       sessions=1, paces=(0.5,))
+def _(s):
+    s.hello()
+    command = s.says(s.client, "MAIL FROM:<a@client.test>\r\n")
+    reply = s.says(s.server, "250 2.1.0 Ok\r\n", ack=False)
+    s.client.acked -= len(reply[1])
+    for wait in (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6):
+        s.capture.wait(wait)
+        s.again(s.server, reply)
+        s.capture.wait(0.05)
+        s.again(s.client, command)
+        s.ack(s.server, sack=[(command[0], s.client.seq)])
+    s.fin(s.client)
+    s.capture.wait(0.01)
+    s.fin(s.server)
+    for wait in (51.2, 102.4, 120, 120, 120, 120):
+        s.capture.wait(wait)
+        s.raw(s.client, ACK | PSH | FIN, command[0], s.client.acked, command[1])
+        s.capture.wait(0.01)
+        s.raw(s.server, ACK | PSH | FIN, reply[0], s.client.seq, reply[1])
+
+
 @built("s23-reply-lost", "server-network", "octets-lost", "the server's acknowledgements are ahead of what came by here")
 def _(s):
     s.envelope()
@@ -647,6 +685,23 @@ def _(s):
     s.fin(s.client)
 
 
+@built("s47-full", "server", "not-reading", "its buffer is full: it drops what it had a window for, and says so to every repetition")
+def _(s):
+    s.data()
+    s.server.window = 40
+    flight = [s.says(s.client, filler(i), pause=0.001, ack=False, push=False) for i in range(6)]
+    s.server.acked = flight[2][0]
+    s.capture.wait(0.01)
+    s.ack(s.server, window=0)
+    for wait in (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2):
+        s.capture.wait(wait)
+        s.again(s.client, flight[2])
+        s.capture.wait(0.01)
+        s.ack(s.server, window=0)
+    s.capture.wait(90)
+    s.rst(s.client)
+
+
 @built("s47-opens", "none", "clean", "the window opens again")
 def _(s):
     zero_window(s, 4)
@@ -684,6 +739,51 @@ def _(s):
     for wait in (0.3, 0.6, 1.2, 2.4, 4.8):
         s.capture.wait(wait)
         s.again(s.server, bye)
+
+
+@built("s63-borderline", "server", "end-of-data-stall", "the client's ten minutes began when it wrote the dot; here it passed a second later",
+       paces=(2,))
+def _(s):
+    s.data()
+    s.body()
+    s.capture.wait(598.9)
+    s.fin(s.client)
+    s.capture.wait(0.01)
+    s.ack(s.server)
+
+
+@built("s64-client-tires", "client", "unterminated-body", "lines that end in LF alone, to the dot; the client waits ten minutes for an answer",
+       paces=(2,))
+def _(s):
+    s.data()
+    s.says(s.client, filler(0).replace(b"\r\n", b"\n"), pause=0.001)
+    s.says(s.client, "\n.\n", pause=0.001)
+    s.capture.wait(600)
+    s.fin(s.client)
+    s.capture.wait(0.01)
+    s.ack(s.server)
+
+
+@built("s65-split-dot", "middlebox", "split-dot", "the end of the final dot is never acknowledged; the banner is one of asterisks")
+def _(s):
+    s.handshake()
+    s.says(s.server, "220 ****0*********2**0***\r\n")
+    s.says(s.client, "EHLO client.test\r\n")
+    s.says(s.server, "250 server.test\r\n")
+    s.says(s.client, "MAIL FROM:<a@client.test>\r\n")
+    s.says(s.server, "250 2.1.0 Ok\r\n")
+    s.says(s.client, "RCPT TO:<b@server.test>\r\n")
+    s.says(s.server, "250 2.1.5 Ok\r\n")
+    s.says(s.client, "DATA\r\n")
+    s.says(s.server, "354 go\r\n")
+    s.says(s.client, "Subject: x\r\n\r\nx\r\n", pause=0.001)
+    s.says(s.client, ".", pause=0.2)
+    end = s.says(s.client, "\r\n", pause=0.3, ack=False)
+    for wait in (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6):
+        s.capture.wait(wait)
+        s.again(s.client, end)
+    s.capture.wait(250)
+    s.fin(s.client)
 
 
 @built("s66-250-lost", "client-network", "leg-unanswered", "the final 250 passes here again and again, the client never takes it")
