@@ -192,6 +192,14 @@ static const struct rule rules[] = {
     {.name = "rejected", .classes = CLASS(OTHER) | CLASS(PER_SESSION_LIMIT), .all = FACT_REPLY_DECIDES,
      .none = FACT_SERVER_TIRED | FACT_IDLE,
      .cause = CAUSE_REJECTED, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    /* It closes in the same breath: that is no reaping of an idle session. */
+    {.name = "rejected-and-left", .ends = BY_SERVER, .classes = CLASS(OTHER) | CLASS(PER_SESSION_LIMIT),
+     .all = FACT_REPLY_DECIDES | FACT_IDLE, .none = FACT_STALLED | FACT_RESET_FOREIGN,
+     .cause = CAUSE_REJECTED, .fault = BLAME_POLICY, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
+    {.name = "limit-or-load-and-left", .ends = BY_SERVER, .classes = CLASS(CONNECTION_LIMIT_OR_LOAD) | CLASS(NONE),
+     .all = FACT_REPLY_DECIDES | FACT_IDLE, .none = FACT_STALLED | FACT_RESET_FOREIGN,
+     .cause = CAUSE_OVERLOAD, .fault = BLAME_SERVER, .also = ALSO(POLICY), .sureness = SURE_LIKELY,
+     .limit_by = LIMIT_BY_SERVER},
     {.name = "limit-or-load", .classes = CLASS(CONNECTION_LIMIT_OR_LOAD) | CLASS(NONE),
      .all = FACT_REPLY_DECIDES, .none = FACT_SERVER_TIRED | FACT_IDLE,
      .cause = CAUSE_OVERLOAD, .fault = BLAME_SERVER, .also = ALSO(POLICY), .sureness = SURE_LIKELY,
@@ -739,10 +747,20 @@ static void limit_fill(const struct rule *rule, const struct facts *facts, struc
 static void cap_guessed(const struct facts *facts, struct verdict *verdict)
 {
     if ((facts->bits & FACT_TIRED_GUESSED) && verdict->fault == FAULT_CLIENT) {
-        verdict->also |= 1u << FAULT_POLICY;
+        verdict->also |= 1u << FAULT_POLICY | 1u << FAULT_SERVER;
         if (verdict->confidence == CONFIDENCE_CERTAIN) {
             verdict->confidence = CONFIDENCE_LIKELY;
         }
+    }
+}
+
+/* RFC 5321 4.2.3: 451, 454 and 455 say that the server was not able to, whatever its words mean by it. */
+static void cap_temporary(const struct facts *facts, struct verdict *verdict)
+{
+    bool unable = facts->reply_code == 451 || facts->reply_code == 454 || facts->reply_code == 455;
+    if (verdict->cause == CAUSE_REJECTED && unable && facts->reply_class == REPLY_CLASS_OTHER) {
+        verdict->also |= 1u << FAULT_SERVER;
+        verdict->confidence = CONFIDENCE_LIKELY;
     }
 }
 
@@ -820,6 +838,7 @@ void attribution_judge(const struct facts *facts, struct verdict *verdict)
     cap_inferred(facts, verdict);
     cap_guessed(facts, verdict);
     cap_borderline(facts, verdict);
+    cap_temporary(facts, verdict);
     verdict->where = where_of(rule, facts, verdict->fault);
     verdict->phase = facts->phase;
     verdict->owed_by = facts->suspect;

@@ -96,6 +96,12 @@ static const struct text_row text_rows[] = {
     {4, "", "server local data error", NULL, OVERLOAD},       /* Postfix 421 4.3.0 */
     {4, "", "server configuration error", NULL, OVERLOAD},    /* Postfix 451 4.3.5 */
     {451, "4.3.0", "", NULL, OVERLOAD}, /* RFC 3463: mail system trouble; Postfix queue file */
+    {451, "", "queue file write error", NULL, OVERLOAD},    /* Postfix */
+    {451, "", "temporary local problem", NULL, OVERLOAD},   /* Exim, whatever failed on it */
+    {451, "", "temporary lookup failure", NULL, OVERLOAD},  /* Postfix: its tables do not answer */
+    {451, "", "local error in processing", NULL, OVERLOAD}, /* RFC 5321 4.2.3 wording */
+    {451, "4.7.1", "service unavailable", NULL,
+     REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD}, /* Postfix: a milter is down, or says so */
 
     /* The server tired of the client. */
     {4, "", "timeout exceeded", NULL, REPLY_CLASS_TIMEOUT},                   /* Postfix smtpd_timeout */
@@ -110,6 +116,8 @@ static const struct text_row text_rows[] = {
     {421, "", "idle timeout", NULL, REPLY_CLASS_TIMEOUT},       /* generic */
     {421, "", "idle too long", NULL, REPLY_CLASS_TIMEOUT},      /* generic */
     {421, "", "lost input channel", NULL, REPLY_CLASS_TIMEOUT}, /* Sendmail */
+    {450, "4.4.1", "connection timed out", NULL, REPLY_CLASS_TIMEOUT},       /* Email.cloud, also when idle */
+    {450, "", "[internal] connection timed out", NULL, REPLY_CLASS_TIMEOUT}, /* the same without its code */
     {421, "4.4.2", "", NULL, REPLY_CLASS_TIMEOUT}, /* RFC 3463: bad connection; servers: timed out */
     {421, "4.4.1", "", NULL, REPLY_CLASS_TIMEOUT}, /* Sendmail, Exchange */
 
@@ -125,6 +133,7 @@ static const struct text_row text_rows[] = {
     {421, "", "shutting down", NULL, REPLY_CLASS_SHUTDOWN},           /* Dovecot, Exchange and others */
     {421, "", "service not available", "clos", REPLY_CLASS_SHUTDOWN}, /* RFC 5321 4.2.2 wording */
     {421, "", "service unavailable", "clos", REPLY_CLASS_SHUTDOWN},   /* the same, varied */
+    {421, "", "service not active", NULL, REPLY_CLASS_SHUTDOWN},      /* Exchange 421 4.3.2 */
     {421, "", "server is going down", NULL, REPLY_CLASS_SHUTDOWN},    /* generic */
     {421, "", "server shutdown", NULL, REPLY_CLASS_SHUTDOWN},         /* OpenSMTPD, generic */
     {421, "", "system not accepting network messages", NULL,
@@ -166,6 +175,11 @@ static const struct text_row text_rows[] = {
     {538, "", "", NULL, REPLY_CLASS_AUTHENTICATION},    /* RFC 4954 6 */
     {5, "5.7.8", "", NULL, REPLY_CLASS_AUTHENTICATION}, /* RFC 4954 6 */
     {4, "4.7.0", "temporary authentication failure", NULL, REPLY_CLASS_AUTHENTICATION}, /* RFC 4954 6, 454 */
+
+    /* Postfix says 450 4.7.1 for its own restrictions, too. */
+    {4, "", "rejected: cannot find your", NULL,
+     REPLY_CLASS_OTHER},                                       /* reject_unknown_client_hostname and others */
+    {4, "", "helo command rejected", NULL, REPLY_CLASS_OTHER}, /* reject_unknown_helo_hostname */
 
     /* Enhanced codes without telling words. */
     {450, "4.7.1", "", NULL, REPLY_CLASS_GREYLISTING}, /* policy services that greylist */

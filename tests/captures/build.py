@@ -1100,6 +1100,21 @@ def _(s):
     s.ack(s.server)
 
 
+@built("refused-and-left", "policy", "rejected", "the mail is refused, and the server closes in the same breath")
+def _(s):
+    s.data()
+    s.body()
+    s.says(s.server, "554 5.6.0 not this one\r\n", ack=False)
+    s.fin(s.server)
+    s.capture.wait(0.01)
+    s.client.acked = s.server.seq
+    s.ack(s.client)
+    s.capture.wait(0.01)
+    s.fin(s.client)
+    s.capture.wait(0.01)
+    s.ack(s.server)
+
+
 @built("s41-vanished", "client-network", "reset-injected", "the client answers a reply with the reset of a host that knows no such connection")
 def _(s):
     s.envelope()

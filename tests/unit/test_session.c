@@ -487,6 +487,36 @@ static void test_patient_client_blames_the_server(void **state) /* R6 at half an
     }
 }
 
+static void test_refused_and_closed_at_once(void **state)
+{
+    static const struct {
+        const char *reply;
+        unsigned wait_ms;
+        enum fault fault;
+        enum cause cause;
+        enum confidence confidence;
+        uint32_t also;
+    } cases[] = {
+        {"452 4.5.3 too many recipients\r\n", 10, FAULT_POLICY, CAUSE_REJECTED, CONFIDENCE_CERTAIN, 0},
+        {"550 no\r\n", 10, FAULT_POLICY, CAUSE_REJECTED, CONFIDENCE_CERTAIN, 0},
+        {"451 later\r\n", 10, FAULT_POLICY, CAUSE_REJECTED, CONFIDENCE_LIKELY, 1u << FAULT_SERVER},
+        {"451 4.7.1 Service unavailable - try again later\r\n", 10, FAULT_SERVER, CAUSE_OVERLOAD,
+         CONFIDENCE_LIKELY, 1u << FAULT_POLICY},
+        {"550 no\r\n", 30000, FAULT_NONE, CAUSE_IDLE_REAPED, CONFIDENCE_CERTAIN, 0}, /* the control */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        story_begin();
+        data();
+        client("x\r\n.\r\n");
+        server(cases[i].reply);
+        wait_ms(cases[i].wait_ms);
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(cases[i].fault, cases[i].cause, cases[i].confidence);
+        assert_int_equal(record.verdict.also, cases[i].also);
+    }
+}
+
 static void test_early_talk(void **state) /* S19 */
 {
     (void)state;
@@ -1575,7 +1605,8 @@ static void test_421_without_a_reason(void **state)
         probe_answered(SIDE_CLIENT);
         ends(SESSION_END_SERVER_FIN);
         expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, i == 0 ? CONFIDENCE_LIKELY : CONFIDENCE_CERTAIN);
-        assert_int_equal(record.verdict.also, i == 0 ? 1u << FAULT_POLICY : 0u);
+        /* RFC 5321 4.2.3: 421 says no more than that the service is not available */
+        assert_int_equal(record.verdict.also, i == 0 ? 1u << FAULT_POLICY | 1u << FAULT_SERVER : 0u);
     }
 }
 
@@ -2273,6 +2304,7 @@ int main(void)
         cmocka_unit_test(test_client_dies_in_body),
         cmocka_unit_test(test_client_gives_up_early),
         cmocka_unit_test(test_patient_client_blames_the_server),
+        cmocka_unit_test(test_refused_and_closed_at_once),
         cmocka_unit_test(test_early_talk),
         cmocka_unit_test(test_body_without_354),
         cmocka_unit_test(test_early_body_that_was_wanted),
