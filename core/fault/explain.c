@@ -18,11 +18,11 @@ static const char *const templates[] = {
     [CAUSE_GAVE_UP_EARLY] =
         "the client left after {waited} while the server owed {turn}; RFC 5321 asks it to wait "
         "longer; the server was slow{proof}",
-    [CAUSE_COMMAND_STALL] = "client silent {waited} where {turn} was due{proof}{limit}",
+    [CAUSE_COMMAND_STALL] = "the client was silent for {waited} where {turn} was due{proof}{limit}",
     [CAUSE_UNTERMINATED_COMMAND] =
-        "the client began a command and never ended the line, silent {waited}{proof}{limit}",
-    [CAUSE_DATA_START_STALL] = "client silent {waited} after 354{proof}{limit}",
-    [CAUSE_BODY_STALL] = "the client stopped in the middle of the message, silent {waited}{proof}{limit}",
+        "the client began a command and never ended the line, silent for {waited}{proof}{limit}",
+    [CAUSE_DATA_START_STALL] = "the client was silent for {waited} after the 354{proof}{limit}",
+    [CAUSE_BODY_STALL] = "the client stopped in the middle of the message, silent for {waited}{proof}{limit}",
     [CAUSE_SLOW_SENDER] =
         "the message came slower than the server's time for it allows, without a pause{share}",
     [CAUSE_UNTERMINATED_BODY] =
@@ -30,16 +30,16 @@ static const char *const templates[] = {
         "is required), then waited {waited}{proof}{limit}",
     [CAUSE_BODY_WITHOUT_354] =
         "the client sent the message although DATA was refused; the server took it for commands",
-    [CAUSE_TLS_HANDSHAKE_STALL] = "{suspect} silent {waited} in the TLS handshake{proof}{limit}",
+    [CAUSE_TLS_HANDSHAKE_STALL] = "the {suspect} was silent for {waited} in the TLS handshake{proof}{limit}",
     [CAUSE_ABORTED] = "the {ender} broke the session off while {turn} was due, without a word",
     [CAUSE_PORT_CLOSED] = "the server's address refused the connection: nothing listens on that port{doubt}",
     [CAUSE_BACKLOG_FULL] =
         "the server's host answers SYNs but its application does not accept: its queue is full",
     [CAUSE_GREETING_STALL] =
         "the server accepted the connection and did not greet for {waited}{proof}{limit}",
-    [CAUSE_REPLY_STALL] = "server silent {waited} where {turn} was due{proof}{limit}",
+    [CAUSE_REPLY_STALL] = "the server was silent for {waited} where {turn} was due{proof}{limit}",
     [CAUSE_INCOMPLETE_REPLY] =
-        "the server began a reply of several lines and never ended it, silent {waited}{proof}{limit}",
+        "the server began a reply of several lines and never ended it, silent for {waited}{proof}{limit}",
     [CAUSE_UNTERMINATED_REPLY] =
         "the server sent a reply without its line end and both sides waited {waited}{proof}{limit}",
     [CAUSE_NOT_READING] =
@@ -199,15 +199,11 @@ static void add_proof(struct sentence *sentence, const struct facts *facts)
     if (facts->suspect == SIDE_NONE || !(facts->bits & FACT_ACKNOWLEDGED)) {
         return;
     }
-    if ((facts->bits & FACT_PROBE_ANSWERED) && (facts->bits & FACT_TAPPED)) {
-        sentence_add(sentence, ", every octet acknowledged and its host answered a probe: its application");
-    } else if (facts->bits & FACT_PROBE_ANSWERED) {
-        sentence_add(sentence,
-                     ", every octet acknowledged and the %s's host is alive: its application, unless what it "
-                     "said was lost",
-                     suspect);
-    } else {
-        sentence_add(sentence, ", every octet acknowledged by the %s's host", suspect);
+    sentence_add(sentence, "; the %s's host acknowledged every octet", suspect);
+    if (facts->bits & FACT_PROBE_ANSWERED) {
+        sentence_add(sentence, "%s, so it was its application%s",
+                     facts->bits & FACT_TAPPED ? " and answered a probe" : " and is alive",
+                     facts->bits & FACT_TAPPED ? "" : ", unless what it said was lost");
     }
 }
 

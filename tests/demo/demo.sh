@@ -44,6 +44,9 @@ show() { # the syslog lines as they came, folded for the eye
     echo
     fold -s -w 110 "$work/lines" | sed 's/^/    /'
     echo
+    echo "   Its last words say it in a sentence:"
+    tail -n 1 "$work/lines" | sed -nE 's/.* explain="([^"]*)".*/\1/p' | fold -s -w 106 | sed 's/^/       /'
+    echo
 }
 
 [ "$(id -u)" = 0 ] || fail "run it as root: it makes network namespaces and starts mail servers in them"
@@ -61,7 +64,8 @@ echo "   the way, and the server saw the client's own address and port."
 echo
 echo "3. The field case: Postfix gives its clients 8 s (smtpd_timeout=8s), and this client sleeps after the 354"
 play tests/demo/asleep.toml
-echo "   The server's own log now says 'timeout after DATA', as if the network had failed. The witness says:"
+echo "   The server's own log now says 'timeout after DATA', as if the network had failed. The witness says, first"
+echo "   while the silence lasts ('stall', not yet sure), then at the end ('verdict'):"
 show
 echo "   The client had the word and every octet sent to it was acknowledged, so neither the network nor the server"
 echo "   is to blame for the silence. The server ended it by its own limit, which is shorter than what RFC 5321"
