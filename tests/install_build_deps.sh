@@ -8,7 +8,7 @@ set -eu
 build='make gcc libc6-dev pkg-config libevent-dev libsystemd-dev libcap-ng-dev libiniparser-dev libpcap-dev libnetfilter-queue-dev libmnl-dev libseccomp-dev'
 demo='iproute2 iptables ethtool procps util-linux openssl python3 mmdebstrap tcpdump'
 all='git conntrack nftables systemd bash-completion clang clang-format clang-tidy libclang-rt-14-dev cppcheck shellcheck mandoc libcmocka-dev'
-deb='debhelper dpkg-dev lintian systemd-container mmdebstrap iproute2 python3'
+deb='build-essential debhelper dpkg-dev lintian systemd-container mmdebstrap iproute2 python3'
 
 case ${1:-all} in
 build) packages=$build ;;

@@ -80,6 +80,7 @@ start() { # NAME NAMESPACE COMMAND...: in the background, until it says ready
     start_name=$1
     start_namespace=$2
     shift 2
+    : >"$scratch/$start_name.out" # an earlier one of that name was ready, too
     ip netns exec "$prefix-$start_namespace" "$@" >"$scratch/$start_name.out" 2>&1 &
     start_pid=$!
     started="$started $start_pid"
@@ -166,7 +167,7 @@ test_arguments() {
     refuse 'no such readable file' proxy load --settings "$scratch/none"
     refuse_setting "rules.conf:2: unknown key 'PROT'" 'PORT=25\nPROT=25\n'
     refuse_setting 'rules.conf:1: the file begins with a byte order mark' '\0357\0273\0277PORT=25\n'
-    refuse_setting 'rules.conf: a NUL octet' 'PORT=2\0005\n'
+    refuse_setting 'rules.conf: a NUL octet' 'PORT=2\00005\n'
     refuse_setting 'rules.conf:3: PORT is set twice' 'PORT=25\n\nPORT=587\n'
     refuse_setting 'is not KEY=value' 'PORT 25\n'
     # shellcheck disable=SC2016  # it must not expand, here or there
@@ -741,6 +742,7 @@ passes_within() { # SECONDS WHAT: from now on, in both families
 
 end_started() { # what an earlier group started
     for pid in $started; do kill -KILL "$pid" 2>/dev/null; done
+    for pid in $started; do wait "$pid" 2>/dev/null; done
     started=''
 }
 
