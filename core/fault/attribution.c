@@ -98,8 +98,13 @@ static const struct rule rules[] = {
      .cause = CAUSE_PORT_CLOSED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
     {.name = "connect-refused", .ends = END(CONNECT_FAILED), .connects = CONNECT(REFUSED),
      .cause = CAUSE_PORT_CLOSED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
-    {.name = "connect-prohibited", .ends = END(CONNECT_FAILED), .connects = CONNECT(PROHIBITED),
+    {.name = "connect-prohibited-foreign", .ends = END(CONNECT_FAILED), .connects = CONNECT(PROHIBITED),
+     .all = FACT_ICMP_FOREIGN,
      .cause = CAUSE_ADMIN_PROHIBITED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
+     .limit_by = LIMIT_BY_MIDDLEBOX},
+    /* From the server's own address, or nobody knows whose: its host has a filter of its own, perhaps. */
+    {.name = "connect-prohibited", .ends = END(CONNECT_FAILED), .connects = CONNECT(PROHIBITED),
+     .cause = CAUSE_ADMIN_PROHIBITED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_CERTAIN,
      .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "connect-rejected-foreign", .ends = END(CONNECT_FAILED), .connects = CONNECT(REJECTED),
      .all = FACT_ICMP_FOREIGN,
@@ -184,7 +189,7 @@ static const struct rule rules[] = {
      .limit_by = LIMIT_BY_SERVER},
     {.name = "overload-said", .classes = CLASS(OVERLOAD), .all = FACT_REPLY_DECIDES,
      .cause = CAUSE_OVERLOAD, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
-    {.name = "shutdown", .classes = CLASS(SHUTDOWN), .all = FACT_REPLY_DECIDES, .none = FACT_IDLE,
+    {.name = "shutdown", .classes = CLASS(SHUTDOWN), .all = FACT_REPLY_DECIDES, .none = FACT_SERVER_TIRED | FACT_IDLE,
      .cause = CAUSE_SHUTDOWN, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN, .limit_by = LIMIT_BY_SERVER},
     {.name = "authentication", .classes = CLASS(AUTHENTICATION), .all = FACT_REPLY_DECIDES,
      .cause = CAUSE_REJECTED, .fault = BLAME_POLICY, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN,
@@ -224,7 +229,7 @@ static const struct rule rules[] = {
      .cause = CAUSE_STATE_EXPIRED, .fault = BLAME_MIDDLEBOX, .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "probe-only", .ends = BY_CLIENT, .all = FACT_NO_CLIENT_OCTETS | FACT_GREETED | FACT_OWED_CLIENT,
-     .none = FACT_RESET_FOREIGN,
+     .none = FACT_RESET_FOREIGN | LEG_FAILED, /* the greeting may not have reached it, or its command not us */
      .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "probe-only-at-once", .ends = BY_CLIENT, .all = FACT_NO_CLIENT_OCTETS,
      .none = FACT_STALLED | FACT_OWED_CLIENT | FACT_RESET_FOREIGN | FACT_UNDELIVERED,
@@ -233,7 +238,7 @@ static const struct rule rules[] = {
      .all = FACT_NO_CLIENT_OCTETS | FACT_NO_SERVER_OCTETS | FACT_OWED_CLIENT, .none = FACT_RESET_FOREIGN,
      .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     {.name = "left-without-quit", .ends = BY_CLIENT, .all = FACT_OWED_CLIENT | FACT_GREETED,
-     .none = FACT_MAIL_OPEN | FACT_LINE_OPEN | FACT_TLS | FACT_OTHER_UNDELIVERED | FACT_UNDELIVERED | FACT_NOT_SMTP |
+     .none = FACT_MAIL_OPEN | FACT_LINE_OPEN | FACT_TLS | FACT_OTHER_UNDELIVERED | LEG_FAILED | FACT_NOT_SMTP |
      FACT_RESET_FOREIGN,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "left-inside-tls", .ends = BY_CLIENT,
@@ -676,6 +681,16 @@ static void cap_inferred(const struct facts *facts, struct verdict *verdict)
     }
 }
 
+/* What we did not see may have been the beginning of a mail: only words seen tell that none was open. */
+static void cap_unseen(const struct facts *facts, struct verdict *verdict)
+{
+    if ((facts->bits & (FACT_OBSERVER_GAP | FACT_MIDSTREAM | FACT_ONE_WAY)) &&
+        !(facts->bits & FACT_ORDERLY) && verdict->fault == FAULT_NONE &&
+        verdict->confidence == CONFIDENCE_CERTAIN) {
+        verdict->confidence = CONFIDENCE_LIKELY;
+    }
+}
+
 static enum confidence confidence_of(const struct rule *rule, const struct facts *facts,
                                      struct verdict *verdict)
 {
@@ -839,6 +854,7 @@ void attribution_judge(const struct facts *facts, struct verdict *verdict)
     cap_guessed(facts, verdict);
     cap_borderline(facts, verdict);
     cap_temporary(facts, verdict);
+    cap_unseen(facts, verdict);
     verdict->where = where_of(rule, facts, verdict->fault);
     verdict->phase = facts->phase;
     verdict->owed_by = facts->suspect;

@@ -255,10 +255,11 @@ static const struct cause_text texts[] = {
             .summary = "the server's queue of new connections is full",
             .seen = "The server's host answered the SYN and kept repeating its answer although the handshake "
                     "was completed. It never spoke.",
-            .proves =
-                "That its kernel cannot hand the connection to the application: too few or hung "
-                "processes accept. Certain when the repeated SYN-ACKs were seen, likely without. It looks "
-                "like loss in the network, and is not.",
+            .proves = "That its kernel cannot hand the connection to the application: too few or hung "
+                      "processes accept. Certain when the SYN-ACK was seen repeated, twice at the least, "
+                      "behind the "
+                      "client's acknowledgements, likely without. It looks "
+                      "like loss in the network, and is not.",
             .server_step = "`nstat -az TcpExtListenOverflows TcpExtListenDrops` grows, and "
                            "`ss -ltn 'sport = :25'` shows Recv-Q at Send-Q. Postfix: raise "
                            "`default_process_limit` or the smtpd limit in master.cf. The queue's own length "
@@ -385,7 +386,10 @@ static const struct cause_text texts[] = {
             .fault = FAULT_SERVER,
             .summary = "the mail service was stopped or restarted during the session",
             .seen = "A 421 that announces the shutdown of the service, then the end of the connection.",
-            .proves = "What the server said. It is no limit and no network fault.",
+            .proves =
+                "What the server said. It is no limit and no network fault. The bare words of RFC 5321, "
+                "`Service not available`, are said for any reason: after seconds of the client's "
+                "silence they count as the end of the server's patience, with the server in `also`.",
             .client_step = "Nothing: the mail is retried.",
             .server_step = "Compare with restarts, updates and failovers of that minute. Reload instead of "
                            "restart where that is enough (`postfix reload`).",
@@ -486,7 +490,9 @@ static const struct cause_text texts[] = {
             .summary = "on one leg nothing is acknowledged any more: the path or the host died",
             .seen =
                 "Octets sent towards one side stay unacknowledged, are repeated at growing intervals, and "
-                "no packet comes back. The other leg is in perfect order.",
+                "no packet comes back. The other leg is in perfect order. With phase=connect it is the "
+                "server's "
+                "answer to the SYN that the client never acknowledges.",
             .proves =
                 "Which leg it is: certain. Whether the path or the host on it died cannot be told, so that "
                 "endpoint is in `also`. The side's mail software is innocent: a stopped process still "
@@ -629,8 +635,11 @@ static const struct cause_text texts[] = {
             .seen = "ICMP destination unreachable with code 9, 10 or 13 (IPv6: code 1), and the address that "
                     "sent it.",
             .proves =
-                "That an access list forbids it, on the box with that address. Certain. To the client's "
-                "software it looks like `no route to host`, which is not the case.",
+                "That an access list forbids it, on the box with that address. Certain. Where it is the "
+                "server's own address, or not known, the filter may be one of the server's host, which then "
+                "is "
+                "in `also`. To the client's software it looks like `no route to host`, which is not the "
+                "case.",
             .network_step = "Open the access list of the box that sent the message; the verdict's `explain` "
                             "names it where known.",
             .manual = "RFC 1812 section 5.2.7.1; RFC 4443 section 3.1",

@@ -16,8 +16,10 @@ bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
     if (leg->flags & LEG_TIMED_OUT) {
         return true;
     }
+    /* On a leg whose queues are full an acknowledgement takes its time, too. */
+    uint64_t least_us = UNDELIVERED_US + 2 * (uint64_t)leg->rtt_us;
     return leg->unacked_octets > 0 && leg->retrans_count > 0 && leg->unacked_since_us != 0 &&
-           at_us > leg->unacked_since_us && at_us - leg->unacked_since_us >= UNDELIVERED_US;
+           at_us > leg->unacked_since_us && at_us - leg->unacked_since_us >= least_us;
 }
 
 /* What is said at the end itself, such as a 421, cannot have been acknowledged yet. */
@@ -216,6 +218,17 @@ static bool reply_is_history(const struct dialogue *dialogue, const struct sessi
            (moment->mail_open && dialogue->rcpts_accepted > 0 && !of_this_mail);
 }
 
+/* A 421 that says no more than RFC 5321 4.2.2 offers for any reason. */
+static bool reply_is_formal(const struct dialogue_kept_reply *kept)
+{
+    static const char *const forms[] = {"service not available", "service unavailable"};
+    bool formal = false;
+    for (size_t i = 0; kept->text != NULL && i < sizeof forms / sizeof forms[0]; i++) {
+        formal = formal || strcasestr(kept->text, forms[i]) != NULL;
+    }
+    return formal;
+}
+
 /* Does a failing reply, rather than the way the connection ended, tell what happened? */
 static uint64_t reply_bits(const struct session *session, const struct session_moment *moment,
                            struct facts *facts)
@@ -228,7 +241,8 @@ static uint64_t reply_bits(const struct session *session, const struct session_m
         facts->reply_code = kept->code;
         bits |= FACT_REPLY_DECIDES;
         bool vague = kept->class == REPLY_CLASS_NONE || kept->class == REPLY_CLASS_CONNECTION_LIMIT_OR_LOAD ||
-                     kept->class == REPLY_CLASS_OTHER;
+                     kept->class == REPLY_CLASS_OTHER ||
+                     (kept->class == REPLY_CLASS_SHUTDOWN && reply_is_formal(kept));
         bool awaited = moment->owed_by == SIDE_CLIENT && facts->waited_us >= FACTS_WAITED_FOR_US;
         bits |= kept->class == REPLY_CLASS_TIMEOUT || (vague && awaited) ? FACT_SERVER_TIRED : 0;
         bits |= vague && awaited ? FACT_TIRED_GUESSED : 0;

@@ -176,10 +176,15 @@ static const struct text_row text_rows[] = {
     {5, "5.7.8", "", NULL, REPLY_CLASS_AUTHENTICATION}, /* RFC 4954 6 */
     {4, "4.7.0", "temporary authentication failure", NULL, REPLY_CLASS_AUTHENTICATION}, /* RFC 4954 6, 454 */
 
-    /* Postfix says 450 4.7.1 for its own restrictions, too. */
+    /* Words that say what the codes below do not mean. */
     {4, "", "rejected: cannot find your", NULL,
-     REPLY_CLASS_OTHER},                                       /* reject_unknown_client_hostname and others */
-    {4, "", "helo command rejected", NULL, REPLY_CLASS_OTHER}, /* reject_unknown_helo_hostname */
+     REPLY_CLASS_OTHER},                                    /* Postfix reject_unknown_client_hostname */
+    {4, "4.7.1", "host rejected", NULL, REPLY_CLASS_OTHER}, /* the same, as its administrator may word it */
+    {4, "", "command rejected", NULL, REPLY_CLASS_OTHER},   /* Postfix reject_unknown_helo_hostname */
+    {554, "5.7.1", "relay", NULL, REPLY_CLASS_OTHER},       /* Postfix, Sendmail: no open relay */
+    {554, "5.7.1", "address rejected", NULL, REPLY_CLASS_OTHER}, /* Postfix access tables: this recipient */
+    {554, "5.7.1", "content", NULL, REPLY_CLASS_OTHER},          /* Postfix header_checks, content filters */
+    {554, "5.7.1", "message rejected", NULL, REPLY_CLASS_OTHER}, /* amavis, milters: this message */
 
     /* Enhanced codes without telling words. */
     {450, "4.7.1", "", NULL, REPLY_CLASS_GREYLISTING}, /* policy services that greylist */

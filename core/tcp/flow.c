@@ -356,7 +356,8 @@ static void side_repeat_syn(struct flow_side *own, bool established, uint64_t no
     own->flags |= FLOW_SIDE_SYN_REPEATED;
     own->syn_count = own->syn_count < UINT8_MAX ? (uint8_t)(own->syn_count + 1) : UINT8_MAX;
     if (established) {
-        own->flags |= FLOW_SIDE_SYN_REPEATED_LATE;
+        own->flags |= (own->flags & FLOW_SIDE_SYN_REPEATED_ONCE) ? (uint32_t)FLOW_SIDE_SYN_REPEATED_LATE
+                                                                 : (uint32_t)FLOW_SIDE_SYN_REPEATED_ONCE;
     } else if (sequence_before(own->acked, own->highest)) {
         count(&own->repeated_after);
         count(&own->repeats);

@@ -77,7 +77,7 @@ enum flow_side_flag {
     FLOW_SIDE_FRAGMENTED = 1u << 19, /* IP fragments */
     FLOW_SIDE_SYN_REPEATED = 1u << 20,
     FLOW_SIDE_SYN_REPEATED_LATE =
-        1u << 21, /* SYN-ACK again although the client's acknowledgement had passed here */
+        1u << 21, /* SYN-ACK again and again although the client's acknowledgements had passed here */
     FLOW_SIDE_TIMESTAMPS = 1u << 22,
     FLOW_SIDE_FIN_SHOWN = 1u << 23, /* its FIN was seen, in order or not */
     FLOW_SIDE_END_UNSEEN =
@@ -86,6 +86,8 @@ enum flow_side_flag {
     FLOW_SIDE_BYPASSED = 1u << 26, /* and may have, up to `bypass_end` */
     FLOW_SIDE_RESET_BARE =
         1u << 27, /* its RST has no ACK: it answers a segment (RFC 9293 section 3.10.7.1) */
+    FLOW_SIDE_SYN_REPEATED_ONCE =
+        1u << 29,                     /* SYN-ACK again for the first time: that acknowledgement may be lost */
     FLOW_SIDE_RESET_WAITS = 1u << 28, /* ... and is not told yet: what was sent before it may still come */
 };
 

@@ -179,6 +179,14 @@ static const struct row rows[] = {
     {"550 5.7.1 very low reputation of the sending domain", REPUTATION},
     {"554 see www.senderbase.org", REPUTATION},
     {"554 5.7.1 no", REPUTATION},
+    {"554 5.7.1 <b@server.test>: Relay access denied", OTHER},
+    {"554 5.7.1 <b@server.test>: Recipient address rejected: Access denied", OTHER},
+    {"554 5.7.1 Message content rejected", OTHER},
+    {"554 5.7.1 Spam message rejected", OTHER},
+    {"554 5.7.1 Client host rejected; blocked using relays.example", REPUTATION},
+    {"450 4.7.1 Client host rejected: cannot find your hostname, [192.0.2.1]", OTHER},
+    {"450 4.7.1 <client.test>: Helo command rejected: Host not found", OTHER},
+    {"450 4.7.1 <b@server.test>: Recipient address rejected: Greylisted", GREYLISTING},
 
     /* too large */
     {"552 5.3.4 too much", SIZE},

@@ -1610,6 +1610,92 @@ static void test_421_without_a_reason(void **state)
     }
 }
 
+static void
+test_formal_words_after_a_silence(void **state) /* S36, and a server that tires without saying so */
+{
+    (void)state;
+    static const struct {
+        const char *reply;
+        unsigned wait_ms;
+        enum fault fault;
+        enum confidence confidence;
+        uint32_t also;
+    } stories[] = {
+        {"421 mx Service not available, closing transmission channel\r\n", 100, FAULT_SERVER,
+         CONFIDENCE_CERTAIN, 0},
+        {"421 mx Service not available, closing transmission channel\r\n", 60000, FAULT_CLIENT,
+         CONFIDENCE_LIKELY, 1u << FAULT_POLICY | 1u << FAULT_SERVER},
+        {"421 4.3.2 Service shutting down\r\n", 60000, FAULT_SERVER, CONFIDENCE_CERTAIN, 0},
+    };
+    for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
+        story_begin();
+        envelope();
+        wait_ms(stories[i].wait_ms);
+        probe_answered(SIDE_CLIENT);
+        server(stories[i].reply);
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(stories[i].fault, i == 1 ? CAUSE_COMMAND_STALL : CAUSE_SHUTDOWN,
+                       stories[i].confidence);
+        assert_int_equal(record.verdict.also, stories[i].also);
+    }
+}
+
+/* What looks like a probe, or a client that is done, behind a leg that had failed. */
+static void test_leaving_behind_a_failed_leg(void **state) /* S25 in the greeting, S24 in the first command */
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        story_begin();
+        if (i < 2) {
+            greet();
+        } else {
+            mail();
+        }
+        wait_ms(20000);
+        leg(SIDE_CLIENT, i % 2 == 0 ? stuck(LEG_TAPPED, 20000)
+                                    : (struct leg_evidence){.probe = PROBE_REVEALED,
+                                                            .revealed_octets = 20,
+                                                            .flags = LEG_TAPPED | LEG_RESET_FITS});
+        ends(i % 2 == 0 ? SESSION_END_CLIENT_FIN : SESSION_END_CLIENT_RESET);
+        expect_verdict(FAULT_CLIENT_NETWORK, i % 2 == 0 ? CAUSE_LEG_UNANSWERED : CAUSE_OCTETS_LOST,
+                       CONFIDENCE_CERTAIN);
+    }
+}
+
+/* Seconds without an acknowledgement are the rule where a round trip takes as long. */
+static void test_a_slow_leg_is_not_a_dead_one(void **state) /* S53 against S22 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct leg_evidence evidence = stuck(LEG_TAPPED, i == 0 ? 3000 : 6000);
+        story_begin();
+        hello();
+        client("MAIL FROM:<a@client.test>\r\n");
+        wait_ms(i == 0 ? 3000 : 6000);
+        evidence = stuck(LEG_TAPPED, i == 0 ? 3000 : 6000);
+        evidence.rtt_us = 2200000;
+        leg(SIDE_SERVER, evidence);
+        ends(SESSION_END_CLIENT_FIN);
+        const struct verdict *verdict = finish();
+        assert_string_equal(cause_name(verdict->cause),
+                            cause_name(i == 0 ? CAUSE_GAVE_UP_EARLY : CAUSE_LEG_UNANSWERED));
+    }
+}
+
+/* Who sent the ICMP message? */
+static void test_prohibited_by_whom(void **state) /* S05 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin_with(NULL, false);
+        leg(SIDE_SERVER,
+            (struct leg_evidence){.connect = CONNECT_PROHIBITED, .flags = i == 0 ? LEG_ICMP_FOREIGN : 0});
+        ends(SESSION_END_CONNECT_FAILED);
+        expect_verdict(FAULT_MIDDLEBOX, CAUSE_ADMIN_PROHIBITED, CONFIDENCE_CERTAIN);
+        assert_int_equal(record.verdict.also, i == 0 ? 0u : 1u << FAULT_SERVER);
+    }
+}
+
 static void test_limits_are_measured_by_whose_they_are(void **state)
 {
     (void)state;
@@ -2344,6 +2430,10 @@ int main(void)
         cmocka_unit_test(test_ledger_learns_of_the_network_at_the_end),
         cmocka_unit_test(test_slow_sender),
         cmocka_unit_test(test_421_without_a_reason),
+        cmocka_unit_test(test_formal_words_after_a_silence),
+        cmocka_unit_test(test_leaving_behind_a_failed_leg),
+        cmocka_unit_test(test_a_slow_leg_is_not_a_dead_one),
+        cmocka_unit_test(test_prohibited_by_whom),
         cmocka_unit_test(test_limits_are_measured_by_whose_they_are),
         cmocka_unit_test(test_clock_steps_back),
         cmocka_unit_test(test_load_is_not_claimed_when_the_reply_does_not_say),
