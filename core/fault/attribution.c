@@ -238,7 +238,7 @@ static const struct rule rules[] = {
      .all = FACT_NO_CLIENT_OCTETS | FACT_NO_SERVER_OCTETS | FACT_OWED_CLIENT, .none = FACT_RESET_FOREIGN,
      .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     {.name = "left-without-quit", .ends = BY_CLIENT, .all = FACT_OWED_CLIENT | FACT_GREETED,
-     .none = FACT_MAIL_OPEN | FACT_LINE_OPEN | FACT_TLS | FACT_OTHER_UNDELIVERED | LEG_FAILED | FACT_NOT_SMTP |
+     .none = FACT_MAIL_OPEN | FACT_LINE_OPEN | FACT_TLS | LEG_FAILED | FACT_NOT_SMTP |
      FACT_RESET_FOREIGN,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "left-inside-tls", .ends = BY_CLIENT,
@@ -326,6 +326,10 @@ static const struct rule rules[] = {
      .none = FACT_RESET_FITS,
      .cause = CAUSE_LONG_LINE_KILLED, .fault = BLAME_MIDDLEBOX, .also = ALSO(SERVER), .sureness = SURE_POSSIBLE,
      .limit_by = LIMIT_BY_MIDDLEBOX},
+    /* Its FIN crossed the command: it closed on the client's turn, and how long that had lasted is not known any more. */
+    {.name = "server-closed-crossing", .ends = END(SERVER_FIN), .phases = TURN_PHASES,
+     .all = FACT_OWED_SERVER | FACT_CROSSED, .none = LEG_FAILED | FACT_STALLED,
+     .cause = CAUSE_EARLY_CLOSE, .fault = BLAME_SERVER, .also = ALSO(CLIENT), .sureness = SURE_POSSIBLE},
     {.name = "server-closed-owing", .ends = END(SERVER_FIN), .all = FACT_OWED_SERVER, .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .sureness = SURE_CERTAIN},
     {.name = "server-reset-owing-fits", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER | FACT_RESET_FITS,
@@ -335,10 +339,10 @@ static const struct rule rules[] = {
      .cause = CAUSE_ABORTED, .fault = BLAME_SERVER, .also = ALSO(MIDDLEBOX), .sureness = SURE_LIKELY},
     {.name = "left-waiting-behind-a-bare-dot", .ends = BY_CLIENT, .phases = BODY_PHASES,
      .all = FACT_OWED_CLIENT | FACT_STALLED | FACT_BARE_DOT,
-     .none = FACT_UNDELIVERED | FACT_OTHER_UNDELIVERED | FACT_REVEALED | FACT_PROBE_UNANSWERED,
+     .none = LEG_FAILED,
      .cause = CAUSE_UNTERMINATED_BODY, .fault = BLAME_CLIENT, .sureness = SURE_LIKELY},
     {.name = "client-closed-owing", .ends = END(CLIENT_FIN), .all = FACT_OWED_CLIENT,
-     .none = LEG_FAILED | FACT_OTHER_UNDELIVERED,
+     .none = LEG_FAILED,
      .cause = CAUSE_ABORTED, .fault = BLAME_CLIENT, .sureness = SURE_CERTAIN},
     {.name = "client-reset-owing-fits", .ends = END(CLIENT_RESET), .all = FACT_OWED_CLIENT | FACT_RESET_FITS,
      .none = LEG_FAILED,
@@ -421,8 +425,6 @@ static const struct rule rules[] = {
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(CLIENT), .sureness = SURE_CERTAIN},
     {.name = "server-lost", .ends = END(SERVER_LOST),
      .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_SERVER_NETWORK, .also = ALSO(SERVER), .sureness = SURE_CERTAIN},
-    {.name = "other-undelivered", .ends = BY_CLIENT | BY_SERVER, .all = FACT_OTHER_UNDELIVERED | FACT_OWED_CLIENT,
-     .cause = CAUSE_LEG_UNANSWERED, .fault = BLAME_CLIENT_NETWORK, .also = ALSO(CLIENT), .sureness = SURE_LIKELY},
 
     /* --- all was delivered: one side was slow, the other impatient (RFC 5321 4.5.3.2 is the yardstick) ----------- */
     {.name = "cut-by-us", .ends = END(DRAIN), .none = FACT_PAST_RFC,

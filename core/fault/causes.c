@@ -404,7 +404,8 @@ static const struct cause_text texts[] = {
             .proves =
                 "That the server's limit is below RFC 5321's; the client was slow, but lawful, and is in "
                 "`also`. 10 s fit a Postfix under stress; then the real trouble is that all its "
-                "processes are busy.",
+                "processes are busy. Where its end crossed a command on its way, this is only possible: how "
+                "long the turn had lasted by then is not told.",
             .client_step = "See why the client paused: `waited-ms` says for how long.",
             .server_step = "Raise the idle limit to 5 minutes: Postfix `smtpd_timeout`, Exchange "
                            "`ConnectionInactivityTimeout`. If it is Postfix under stress, add processes or "

@@ -433,6 +433,11 @@ static const char *sentence_template(const struct facts *facts, const struct ver
     if (verdict->cause == CAUSE_CLEAN) {
         return clean_sentence(facts);
     }
+    if (verdict->cause == CAUSE_EARLY_CLOSE && facts->suspect == SIDE_SERVER) {
+        return "the server closed without a word while the client's command was on its way to it: for the "
+               "server it "
+               "was still the client's turn";
+    }
     if (verdict->cause == CAUSE_BANDWIDTH && verdict->fault == FAULT_WITNESS) {
         return "the witness itself carried the message too slowly{share}";
     }

@@ -64,7 +64,7 @@
 #define FACT_RESET_FOREIGN        FACT(45) /* the deciding RST does not fit its sender */
 #define FACT_RESET_FITS           FACT(46)
 #define FACT_ICMP_FOREIGN         FACT(47) /* the ICMP error came from another box than the server */
-#define FACT_OTHER_UNDELIVERED    FACT(48) /* the last thing said to the other side is not acknowledged by it */
+#define FACT_CROSSED              FACT(48) /* the server's FIN came before it had acknowledged the last command */
 #define FACT_ONE_WAY              FACT(49)
 #define FACT_TARPIT               FACT(50) /* the server's last replies, and this one, came later and later */
 #define FACT_AFTER_LONG_IDLE      FACT(51) /* minutes of silence on the leg, then nothing got through */

@@ -395,12 +395,12 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
         bits |=
             leg_acknowledged(own, session->start_us + (uint64_t)moment.age_ms * 1000) ? FACT_ACKNOWLEDGED : 0;
         bits |= leg_bits(own, at_us);
+        bits |=
+            facts->end == SESSION_END_SERVER_FIN && facts->suspect == SIDE_SERVER && own->unacked_octets > 0
+                ? FACT_CROSSED
+                : 0;
         bits |= (own->flags & LEG_GAP) || (other->flags & LEG_GAP) ? FACT_OBSERVER_GAP : 0;
         bits |= (own->flags & LEG_ONE_WAY) || (other->flags & LEG_ONE_WAY) ? FACT_ONE_WAY : 0;
-    } else if (legs != NULL) {
-        for (unsigned i = 0; i < SIDE_PAIR; i++) {
-            bits |= leg_undelivered(&legs[i], at_us) ? FACT_OTHER_UNDELIVERED : 0;
-        }
     }
     facts->patience_us = rfc5321_patience_us(facts->phase, facts->suspect);
     bits |= facts->suspect == SIDE_CLIENT ? FACT_OWED_CLIENT : 0;

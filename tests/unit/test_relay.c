@@ -319,6 +319,8 @@ static void a_turn_is_bounded(void **state)
     }
     assert_int_equal(total, 150000);
     assert_null(bench->host.again);
+    assert_true(bench->host.first->again_us >= 2000); /* its octets stood here while we did something else */
+    assert_int_equal(bench->host.first->again_since_us, 0);
 }
 
 static void a_stuck_reader_stops_the_other(void **state)
@@ -338,7 +340,8 @@ static void a_stuck_reader_stops_the_other(void **state)
     }
     assert_true(bench->host.first->legs[0].paused);
     assert_in_range(pending_length(bench->host.first->legs[1].pending), 1, proxy_settings()->buffer_octets);
-    assert_null(bench->host.again); /* it waits, it does not ask again and again */
+    assert_null(bench->host.again);                         /* it waits, it does not ask again and again */
+    assert_int_equal(bench->host.first->again_since_us, 0); /* and not for us */
     shutdown(bench->client_fd, SHUT_WR);
     for (;;) {
         const ssize_t got = read_now(bench->server_fd, block, sizeof block);

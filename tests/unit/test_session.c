@@ -1682,6 +1682,25 @@ static void test_a_slow_leg_is_not_a_dead_one(void **state) /* S53 against S22 *
     }
 }
 
+/* The server closes just when a command is on its way to it: it has left no command unanswered. */
+static void test_fin_crosses_a_command(void **state) /* S37 against S61 */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        hello();
+        wait_ms(10000);
+        client("MAIL FROM:<a@client.test>\r\n");
+        leg(SIDE_SERVER, (struct leg_evidence){.unacked_octets = i == 0 ? 26 : 0, .flags = LEG_TAPPED});
+        wait_ms(20);
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_SERVER, i == 0 ? CAUSE_EARLY_CLOSE : CAUSE_ABORTED,
+                       i == 0 ? CONFIDENCE_POSSIBLE : CONFIDENCE_CERTAIN);
+        assert_int_equal(record.verdict.also, i == 0 ? 1u << FAULT_CLIENT : 0u);
+        assert_int_equal(strstr(record.verdict.explain, "on its way") != NULL, i == 0);
+    }
+}
+
 /* Who sent the ICMP message? */
 static void test_prohibited_by_whom(void **state) /* S05 */
 {
@@ -2433,6 +2452,7 @@ int main(void)
         cmocka_unit_test(test_formal_words_after_a_silence),
         cmocka_unit_test(test_leaving_behind_a_failed_leg),
         cmocka_unit_test(test_a_slow_leg_is_not_a_dead_one),
+        cmocka_unit_test(test_fin_crosses_a_command),
         cmocka_unit_test(test_prohibited_by_whom),
         cmocka_unit_test(test_limits_are_measured_by_whose_they_are),
         cmocka_unit_test(test_clock_steps_back),
