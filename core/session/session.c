@@ -8,7 +8,7 @@
 #include "core/session/session_internal.h"
 
 /* An idle proxied session may cost 1 kB in all; the relay around this takes the rest. */
-_Static_assert(sizeof(struct session) <= 632, "a session must stay small");
+_Static_assert(sizeof(struct session) <= 552, "a session must stay small");
 
 #define PROBE_AFTER_US 5000000
 
@@ -198,7 +198,7 @@ static void silence_ends(struct session *session, uint64_t now_us)
 static void session_update_turn(struct session *session, enum side spoke, enum side debtor_before,
                                 uint64_t now_us)
 {
-    bool inferred = session->dialogue.tls.established;
+    bool inferred = dialogue_tls(&session->dialogue)->established;
     if (spoke == debtor_before && spoke != SIDE_NONE && session->legs != NULL && !inferred &&
         session->end == SESSION_END_NONE) { /* it answers: so it had what was sent to it */
         session->legs[side_index(spoke)].unacked_octets = 0;
@@ -354,7 +354,7 @@ static void session_after_server(struct session *session, const struct session_m
  * final dot or QUIT: perhaps it waited for the rest. When the client goes on after all, it was something else. */
 static bool speaks_out_of_turn(struct session *session, enum side side, const struct session_moment *before)
 {
-    const struct tls_stream *tls = &session->dialogue.tls;
+    const struct tls_stream *tls = dialogue_tls(&session->dialogue);
     if (side == SIDE_CLIENT && (session->flags & SESSION_OUT_OF_TURN)) {
         if (tls->close_notify[side_index(SIDE_CLIENT)]) {
             return true; /* its own leave-taking */
@@ -682,7 +682,7 @@ static bool probe_can_tell_more(const struct session *session, enum side side)
  * a final dot: the rest of it may be what is missing. */
 static uint32_t probes_wanted(const struct session *session, enum side debtor)
 {
-    const struct tls_stream *tls = &session->dialogue.tls;
+    const struct tls_stream *tls = dialogue_tls(&session->dialogue);
     bool doubtful = tls->established && debtor == SIDE_SERVER &&
                     session->dialogue.phase == PHASE_END_OF_DATA &&
                     tls->client_last_length > SESSION_TLS_SHORT_OCTETS;

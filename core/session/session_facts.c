@@ -128,14 +128,15 @@ static bool session_was_orderly(const struct session *session, const struct sess
 static enum session_end session_said_end(const struct session *session)
 {
     bool client_closed = session->end == SESSION_END_CLIENT_FIN || session->end == SESSION_END_CLIENT_RESET;
-    return client_closed && session->dialogue.tls.first_bye == SIDE_SERVER ? SESSION_END_SERVER_FIN
-                                                                           : session->end;
+    return client_closed && dialogue_tls(&session->dialogue)->first_bye == SIDE_SERVER
+               ? SESSION_END_SERVER_FIN
+               : session->end;
 }
 
 static uint64_t tls_bits(const struct session *session, enum session_end end)
 {
     const struct dialogue *dialogue = &session->dialogue;
-    const struct tls_stream *tls = &dialogue->tls;
+    const struct tls_stream *tls = dialogue_tls(dialogue);
     uint64_t bits = 0;
     if (!(dialogue->flags & DIALOGUE_TLS)) {
         return 0;
@@ -344,7 +345,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     facts->suspect = (enum side)moment.owed_by;
     facts->waited_us = (uint64_t)moment.waited_ms * 1000;
     facts->age_us = (uint64_t)moment.age_ms * 1000;
-    facts->alert = dialogue->tls.alert_description;
+    facts->alert = dialogue_tls(dialogue)->alert_description;
     facts->concurrent = session->counts.concurrent;
     facts->concurrent_limit = session->counts.greeted;
     facts->connect = legs != NULL ? legs[side_index(SIDE_SERVER)].connect : CONNECT_PENDING;
@@ -360,7 +361,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     if (acceptance_lost && facts->suspect == SIDE_NONE) {
         facts->suspect = SIDE_CLIENT;
     }
-    if (facts->suspect == SIDE_NONE && dialogue->tls.established &&
+    if (facts->suspect == SIDE_NONE && dialogue_tls(dialogue)->established &&
         leg_undelivered(facts->server_leg, at_us)) {
         facts->suspect = SIDE_SERVER; /* what it answered cannot have been all of it */
     }
@@ -417,7 +418,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= moment.body_doubtful && facts->suspect == SIDE_CLIENT ? FACT_OBSERVER_GAP : 0;
     bool between = facts->phase == PHASE_IDLE || (facts->phase == PHASE_MAIL && dialogue->mails.total > 0);
     /* Inside TLS: a message was answered, and since then nothing, or no more than the beginning of the next. */
-    const struct tls_stream *tls = &dialogue->tls;
+    const struct tls_stream *tls = dialogue_tls(dialogue);
     between =
         between || (facts->phase == PHASE_OPAQUE && (bits & FACT_TLS_INFERRED) && tls->bulk_octets > 0 &&
                     !tls->body_inferred && facts->waited_us >= FACTS_WAITED_FOR_US);

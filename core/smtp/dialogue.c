@@ -1,5 +1,6 @@
 #include "core/smtp/dialogue.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/smtp/dialogue_internal.h"
@@ -96,8 +97,8 @@ static void dialogue_stand(const struct dialogue *dialogue, enum phase *phase, e
     } else if (dialogue->mode == DIALOGUE_DEAF) {
         *phase = PHASE_OPAQUE;
     } else if (dialogue->mode == DIALOGUE_CIPHER && !starttls_due(dialogue)) {
-        *phase = dialogue->tls.phase;
-        *owed_by = dialogue->tls.owed_by;
+        *phase = dialogue->tls->phase;
+        *owed_by = dialogue->tls->owed_by;
     } else if (verb != VERB_NONE) {
         *phase = verb_phase(verb);
         *owed_by = SIDE_SERVER;
@@ -130,7 +131,7 @@ static void dialogue_settle(struct dialogue *dialogue)
     dialogue->phase = phase;
     dialogue->owed_by = owed_by;
 
-    const struct tls_stream *tls = &dialogue->tls;
+    const struct tls_stream *tls = dialogue_tls(dialogue);
     if (dialogue->mode == DIALOGUE_CIPHER && tls->established && !tls->not_tls && !tls->directions[0].lost &&
         !tls->directions[1].lost)
         dialogue_note(dialogue, DIALOGUE_CAN_INFER);
@@ -140,10 +141,24 @@ static void dialogue_settle(struct dialogue *dialogue)
 
 /* ---- life ---- */
 
+const struct tls_stream *dialogue_tls(const struct dialogue *dialogue)
+{
+    static const struct tls_stream none;
+    return dialogue->tls != NULL ? dialogue->tls : &none;
+}
+
+void dialogue_follow_tls(struct dialogue *dialogue, bool implicit)
+{
+    if (dialogue->tls == NULL)
+        dialogue->tls = malloc(sizeof *dialogue->tls);
+    if (dialogue->tls != NULL)
+        tls_stream_init(dialogue->tls, implicit);
+    dialogue->mode = dialogue->tls != NULL ? DIALOGUE_CIPHER : DIALOGUE_DEAF;
+}
+
 void dialogue_begin_tls(struct dialogue *dialogue, bool implicit)
 {
-    tls_stream_init(&dialogue->tls, implicit);
-    dialogue->mode = DIALOGUE_CIPHER;
+    dialogue_follow_tls(dialogue, implicit);
     dialogue->auth_ahead = 0;
     dialogue_note(dialogue, DIALOGUE_TLS);
     queue_clear(dialogue);
@@ -175,6 +190,8 @@ void dialogue_clear(struct dialogue *dialogue)
     for (size_t i = 0; i < SIDE_PAIR; i++)
         line_clear(&dialogue->lines[i]);
     queue_clear(dialogue);
+    free(dialogue->tls);
+    dialogue->tls = NULL;
     reply_clear(&dialogue->reply);
     kept_clear(dialogue);
 }
@@ -197,10 +214,12 @@ static void dialogue_enter_running_tls(struct dialogue *dialogue)
 {
     dialogue_begin_tls(dialogue, false);
     state_drop(dialogue, STATE_UNKNOWN);
-    dialogue->tls.established = true;
-    dialogue->tls.replies = 1; /* the handshake's tickets are long gone */
-    tls_stream_skip(&dialogue->tls, SIDE_CLIENT, 1);
-    tls_stream_skip(&dialogue->tls, SIDE_SERVER, 1);
+    if (dialogue->mode == DIALOGUE_DEAF)
+        return;
+    dialogue->tls->established = true;
+    dialogue->tls->replies = 1; /* the handshake's tickets are long gone */
+    tls_stream_skip(dialogue->tls, SIDE_CLIENT, 1);
+    tls_stream_skip(dialogue->tls, SIDE_SERVER, 1);
 }
 
 void dialogue_consume(struct dialogue *dialogue, enum side side, const uint8_t *octets, size_t length)
@@ -216,10 +235,11 @@ void dialogue_consume(struct dialogue *dialogue, enum side side, const uint8_t *
         dialogue_enter_running_tls(dialogue);
 
     while (length > 0) {
-        uint32_t exchanged = dialogue->tls.commands + dialogue->tls.replies;
+        uint32_t exchanged = dialogue_tls(dialogue)->commands + dialogue_tls(dialogue)->replies;
         size_t taken = role_of(dialogue, side) == SIDE_CLIENT ? client_consume(dialogue, octets, length)
                                                               : server_consume(dialogue, octets, length);
-        if (dialogue->mode == DIALOGUE_CIPHER && exchanged != dialogue->tls.commands + dialogue->tls.replies)
+        if (dialogue->mode == DIALOGUE_CIPHER &&
+            exchanged != dialogue->tls->commands + dialogue->tls->replies)
             state_set(dialogue, STATE_POPPED);
         octets += taken;
         length -= taken;
@@ -242,7 +262,7 @@ static void client_skip(struct dialogue *dialogue, uint64_t length)
             return;
     }
     if (dialogue->mode == DIALOGUE_CIPHER) {
-        tls_stream_skip(&dialogue->tls, SIDE_CLIENT, length);
+        tls_stream_skip(dialogue->tls, SIDE_CLIENT, length);
         return;
     }
     dialogue_note(dialogue, DIALOGUE_GAP);
@@ -262,7 +282,7 @@ static void server_skip(struct dialogue *dialogue, uint64_t length)
 {
     state_set(dialogue, STATE_CONNECTED);
     if (dialogue->mode == DIALOGUE_CIPHER && !starttls_due(dialogue)) {
-        tls_stream_skip(&dialogue->tls, SIDE_SERVER, length);
+        tls_stream_skip(dialogue->tls, SIDE_SERVER, length);
         return;
     }
     dialogue_note(dialogue, DIALOGUE_GAP);
@@ -319,7 +339,7 @@ bool dialogue_body_is_doubtful(const struct dialogue *dialogue)
 bool dialogue_may_pass(const struct dialogue *dialogue, enum side side, uint64_t *length, uint32_t *keep)
 {
     bool opaque = dialogue->mode == DIALOGUE_DEAF ||
-                  (dialogue->mode == DIALOGUE_CIPHER && dialogue->tls.not_tls && !starttls_due(dialogue));
+                  (dialogue->mode == DIALOGUE_CIPHER && dialogue->tls->not_tls && !starttls_due(dialogue));
     *keep = 0;
     *length = UINT64_MAX;
     if (opaque)

@@ -7,13 +7,13 @@
  * their end is looked for.
  *
  * Owns:    its queue (memory beyond DIALOGUE_OWN_RUNS runs), its two line assemblers (memory only while a line is
- *          split), one kept reply text.
+ *          split), what follows TLS once that begins, one kept reply text.
  * Borrows: spans, during the call only.
  * Bounds:  DIALOGUE_MAX_RUNS runs of equal verbs outstanding; more sets DIALOGUE_TOO_DEEP: then
  *          older runs merge into one of unknown verbs, their number stays right.
  *          DIALOGUE_REPLY_TEXT octets of a kept reply.
  * Errors:  none: whatever peers send is data. Allocation failure loses text, of a line split over spans all but its
- *          code or verb, and makes the queue too deep at DIALOGUE_OWN_RUNS.
+ *          code or verb, makes the queue too deep at DIALOGUE_OWN_RUNS, and TLS is counted, not followed.
  * Threads: none. Time: none needed; the caller attributes time. */
 #ifndef SMTPWITNESS_CORE_SMTP_DIALOGUE_H
 #define SMTPWITNESS_CORE_SMTP_DIALOGUE_H
@@ -148,10 +148,10 @@ struct dialogue {
     uint64_t chunk_left;     /* of the BDAT chunk, or of the PROXY v2 header */
     struct reply_parser reply;
     struct line lines[SIDE_PAIR];
-    struct tls_stream tls;
+    struct tls_stream *tls; /* since TLS began; NULL before: read it with dialogue_tls() */
 };
 
-_Static_assert(sizeof(struct dialogue) <= 344, "an idle session may cost 1 kB in all");
+_Static_assert(sizeof(struct dialogue) <= 264, "an idle session may cost 1 kB in all");
 
 #define DIALOGUE_KEEP_OCTETS 4096u
 
@@ -164,6 +164,9 @@ struct dialogue_options {
 
 void dialogue_init(struct dialogue *dialogue, const struct dialogue_options *options);
 void dialogue_clear(struct dialogue *dialogue);
+
+/* What its TLS has shown; nothing, while none has begun. */
+const struct tls_stream *dialogue_tls(const struct dialogue *dialogue);
 
 /* The transport is up: from PHASE_CONNECT to PHASE_GREETING (or PHASE_TLS). */
 void dialogue_connected(struct dialogue *dialogue);

@@ -261,8 +261,7 @@ size_t client_consume(struct dialogue *dialogue, const uint8_t *octets, size_t l
             dialogue_begin_tls(dialogue, true);
             state_set(dialogue, STATE_SNIFFED_TLS);
         } else {
-            dialogue->mode = DIALOGUE_CIPHER; /* the 220 to STARTTLS is still due */
-            tls_stream_init(&dialogue->tls, false);
+            dialogue_follow_tls(dialogue, false); /* the 220 to STARTTLS is still due */
         }
     }
     switch (dialogue->mode) {
@@ -276,7 +275,7 @@ size_t client_consume(struct dialogue *dialogue, const uint8_t *octets, size_t l
     case DIALOGUE_CHUNK:
         return chunk_consume(dialogue, length);
     case DIALOGUE_CIPHER:
-        tls_stream_consume(&dialogue->tls, SIDE_CLIENT, octets, length);
+        tls_stream_consume(dialogue->tls, SIDE_CLIENT, octets, length);
         return length;
     case DIALOGUE_DEAF:
         break;

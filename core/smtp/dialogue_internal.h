@@ -120,6 +120,8 @@ bool kept_is_candidate(const struct dialogue *dialogue);
 bool kept_answers_hello(const struct dialogue *dialogue);
 
 /* dialogue.c */
+/* Takes what follows as TLS; without memory it is not followed (DIALOGUE_DEAF). */
+void dialogue_follow_tls(struct dialogue *dialogue, bool implicit);
 void dialogue_begin_tls(struct dialogue *dialogue, bool implicit);
 
 #endif

@@ -75,7 +75,7 @@ size_t server_consume(struct dialogue *dialogue, const uint8_t *octets, size_t l
     if (dialogue->mode == DIALOGUE_DEAF)
         return length;
     if (dialogue->mode == DIALOGUE_CIPHER && !starttls_due) {
-        tls_stream_consume(&dialogue->tls, SIDE_SERVER, octets, length);
+        tls_stream_consume(dialogue->tls, SIDE_SERVER, octets, length);
         return length;
     }
     struct line *line = &dialogue->lines[side_index(SIDE_SERVER)];

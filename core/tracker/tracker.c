@@ -14,7 +14,8 @@ size_t tracker_memory_octets(uint32_t max_flows)
 {
     return sizeof(struct tracker) + flow_table_memory_octets(max_flows) +
            (size_t)max_flows * (sizeof(struct tracker_session) + SIDE_PAIR * sizeof(struct leg_evidence) +
-                                DIALOGUE_REPLY_TEXT + DIALOGUE_MAX_RUNS * sizeof(struct dialogue_run)) +
+                                DIALOGUE_REPLY_TEXT + DIALOGUE_MAX_RUNS * sizeof(struct dialogue_run) +
+                                sizeof(struct tls_stream)) +
            TRACKER_KEPT_OCTETS + fragments_memory_octets();
 }
 

@@ -358,8 +358,73 @@ static void test_lack_of_memory_loses_text_only(void **state)
     assert_null(dialogue.kept.text);
     dialogue_clear(&dialogue);
 }
+
+static void test_lack_of_memory_and_tls(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    start(&dialogue);
+    server(&dialogue, "220 mx\r\n");
+    client(&dialogue, "EHLO c\r\n");
+    server(&dialogue, "250-mx\r\n250 STARTTLS\r\n");
+    client(&dialogue, "STARTTLS\r\n");
+    starved = true;
+    server(&dialogue, "220 go\r\n");
+    starved = false;
+    assert_int_equal(dialogue.phase, PHASE_OPAQUE);
+    assert_int_equal(dialogue.owed_by, SIDE_NONE);
+    assert_false(dialogue_tls(&dialogue)->established);
+    client(&dialogue, "\x16\x03\x01");
+    assert_int_equal(dialogue.phase, PHASE_OPAQUE);
+    dialogue_clear(&dialogue);
+}
+
+/* More verbs in turn than a dialogue has room of its own for; each has its answer all the same. */
+static void ask_in_turn(bool without_memory)
+{
+    struct dialogue dialogue;
+    start(&dialogue);
+    server(&dialogue, "220 mx\r\n");
+    client(&dialogue, "EHLO c\r\n");
+    server(&dialogue, "250-mx\r\n250 PIPELINING\r\n");
+    starved = without_memory;
+    for (unsigned i = 0; i < DIALOGUE_MAX_RUNS; i++)
+        client(&dialogue, i % 2 == 0 ? "NOOP\r\n" : "RSET\r\n");
+    starved = false;
+    assert_int_equal(dialogue_outstanding_count(&dialogue), DIALOGUE_MAX_RUNS);
+    assert_int_equal((dialogue.flags & DIALOGUE_TOO_DEEP) != 0, without_memory);
+    for (unsigned i = 0; i < DIALOGUE_MAX_RUNS; i++) {
+        if (!without_memory)
+            assert_int_equal(dialogue_oldest_verb(&dialogue), i % 2 == 0 ? VERB_NOOP : VERB_RSET);
+        assert_int_equal(dialogue.owed_by, SIDE_SERVER);
+        server(&dialogue, "250 ok\r\n");
+    }
+    assert_int_equal(dialogue_outstanding_count(&dialogue), 0);
+    assert_int_equal(dialogue.owed_by, SIDE_CLIENT);
+    assert_null(dialogue.more_runs);
+    dialogue_clear(&dialogue);
+}
+
+static void test_many_verbs_in_turn(void **state)
+{
+    (void)state;
+    ask_in_turn(false);
+    ask_in_turn(true);
+}
 #else
 static void test_lack_of_memory_loses_text_only(void **state)
+{
+    (void)state;
+    skip();
+}
+
+static void test_lack_of_memory_and_tls(void **state)
+{
+    (void)state;
+    skip();
+}
+
+static void test_many_verbs_in_turn(void **state)
 {
     (void)state;
     skip();
@@ -379,6 +444,8 @@ int main(void)
         cmocka_unit_test(test_random_bodies),
         cmocka_unit_test(test_every_reply_to_every_verb),
         cmocka_unit_test(test_lack_of_memory_loses_text_only),
+        cmocka_unit_test(test_lack_of_memory_and_tls),
+        cmocka_unit_test(test_many_verbs_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

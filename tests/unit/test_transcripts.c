@@ -92,7 +92,7 @@ static const char *yes(bool value)
 static bool describe(struct run *run, const struct dialogue *dialogue, const char *key, char *text,
                      size_t size)
 {
-    const struct tls_stream *tls = &dialogue->tls;
+    const struct tls_stream *tls = dialogue_tls(dialogue);
     uint64_t length;
     uint32_t keep;
 #define NUMBER(name, value)                                                                                  \
