@@ -461,8 +461,7 @@ static void print_values(FILE *stream)
     }
     end_values(stream);
     begin_values(stream, "phase");
-    for (int value = PHASE_CONNECT; value < PHASE_COUNT;
-         value++) { /* enums of one octet: no room for a count */
+    for (unsigned value = PHASE_CONNECT; value < PHASE_COUNT; value++) {
         print_item(stream, phase_name((enum phase)value), phase_meanings[value]);
     }
     end_values(stream);
@@ -477,7 +476,7 @@ static void print_values(FILE *stream)
     }
     end_values(stream);
     begin_values(stream, "action");
-    for (int value = ACTION_NONE; value < ACTION_COUNT; value++) {
+    for (unsigned value = ACTION_NONE; value < ACTION_COUNT; value++) {
         print_item(stream, action_name((enum action)value), action_meanings[value]);
     }
     end_values(stream);
