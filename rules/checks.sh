@@ -355,13 +355,13 @@ check_mark_owner() { # FILE
     rules_of_others "$1" | sed -n 's/.*--\(set-xmark\|tproxy-mark\|set-mark\|or-mark\) \(0x[0-9a-f]*\|[0-9]*\).*/\2 &/p' >"$work/marks"
     while read -r value rule; do
         word_overlaps "$value" || continue
-        finding_problem "$name: another rule sets bits of our mark $set_mark: $rule" 'choose a free bit with --mark, for example 0x2000000/0x2000000'
+        finding_problem "$name: another rule sets bits of our mark $set_mark: $rule" "choose free bits with --mark, for example $mark_example"
     done <"$work/marks"
     rule_list "$family" | sed -n 's/.* fwmark \([0-9a-fx]*\).*/\1 &/p' >"$work/marks"
     while read -r value rule; do
         rule_is_ours "$rule" && continue
         word_overlaps "$value" || continue
-        finding_problem "IPv$family: another routing rule uses bits of our mark $set_mark: $rule" 'choose a free bit with --mark, for example 0x2000000/0x2000000'
+        finding_problem "IPv$family: another routing rule uses bits of our mark $set_mark: $rule" "choose free bits with --mark, for example $mark_example"
     done <"$work/marks"
 }
 
@@ -537,7 +537,7 @@ check_nft_marks() {
     while read -r value; do
         word_overlaps "$value" || continue
         rule=$(grep -m 1 -- "mark set.*$value" "$work/nft.rules")
-        finding_problem "nft: another rule sets bits of our mark $set_mark: $rule" 'choose a free bit with --mark, for example 0x2000000/0x2000000'
+        finding_problem "nft: another rule sets bits of our mark $set_mark: $rule" "choose free bits with --mark, for example $mark_example"
     done <"$work/marks"
 }
 

@@ -43,6 +43,7 @@ mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ
     SMTPWITNESS_NFQ_O SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
 mode_made=SMTPWITNESS_NFQ_MADE
 mode_tables=mangle
+mark_example=0xc000000/0xc000000
 bypass_least_octets=512
 # ld len; sub #1; tax; ldb [x + 0]; jeq #10, 0, 1; ret #0; ret #65535
 bypass_not_lf='7,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 1 10,6 0 0 0,6 0 0 65535'
@@ -185,6 +186,8 @@ plan_queue() { # CHAIN CONDITION: for queue number `part`
 
 # ---- findings: see checks.sh ----
 
+records_of() { :; } # FILE: the routing rules of an earlier load; this mode has none
+
 findings_gather() {
     : >"$work/problems"
     : >"$work/notes"
@@ -215,7 +218,7 @@ findings_gather() {
         check_proxy_rules "$work/seen.$family"
         check_queue_owner "$work/seen.$family"
         check_passed_over "$work/seen.$family"
-        [ "$set_bypass" = no ] || check_marks "$work/seen.$family"
+        [ "$set_place" = host ] || check_marks "$work/seen.$family"
         check_other_backend
     done
     check_queue_owner_nft
@@ -313,19 +316,28 @@ check_passed_over() { # FILE: rules before ours that take packets out of the tab
     done
 }
 
-check_marks() { # FILE: who else uses our bits, and who looks at whole marks behind us
+# Who else uses our bits, and who looks at whole marks behind us. Without --bypass the lower bit is not used: the proxy has
+# the same one.
+check_marks() { # FILE
+    check_marks_all=$mark_mask
+    [ "$set_bypass" != no ] || mark_mask=$mark_high
     check_mark_owner "$1"
-    rules_of_others "$1" | sed -n 's/.*-j CONNMARK .*--\(set-xmark\|set-mark\|or-mark\) \(0x[0-9a-f]*\|[0-9]*\).*/\2 &/p; s/.*--save-mark --nfmask \(0x[0-9a-f]*\).*/\1 &/p' >"$work/marks"
-    while read -r value rule; do
-        word_overlaps "$value" || continue
-        finding_problem "$name: another rule writes bits of our mark $set_mark to connections: $rule" 'choose free bits with --mark, for example 0xc000000/0xc000000'
-    done <"$work/marks"
+    mark_mask=$check_marks_all
+    [ "$set_bypass" = no ] || check_connection_marks "$1"
     { rules_met "$1" filter FORWARD && rules_met "$1" mangle POSTROUTING && rules_met "$1" nat POSTROUTING; } 2>/dev/null |
         grep -E -- '-m (conn)?mark .*--mark (0x[0-9a-f]+|[0-9]+)( |$)' >"$work/met"
     while read -r rule; do
-        finding_warning "$name: a rule behind ours looks at whole marks; in the midst of large bodies ours is in them: $rule" \
+        finding_warning "$name: a rule behind ours looks at whole marks; ours is in those of repeated packets, and in the midst of large bodies: $rule" \
             "give it a mask without our bits: VALUE/$(printf '0x%x' $((~mark_mask & 0xffffffff)))"
     done <"$work/met"
+}
+
+check_connection_marks() { # FILE
+    rules_of_others "$1" | sed -n 's/.*-j CONNMARK .*--\(set-xmark\|set-mark\|or-mark\) \(0x[0-9a-f]*\|[0-9]*\).*/\2 &/p; s/.*--save-mark --nfmask \(0x[0-9a-f]*\).*/\1 &/p' >"$work/marks"
+    while read -r value rule; do
+        word_overlaps "$value" || continue
+        finding_problem "$name: another rule writes bits of our mark $set_mark to connections: $rule" "choose free bits with --mark, for example $mark_example"
+    done <"$work/marks"
 }
 
 check_offload() {

@@ -207,7 +207,10 @@ nft_remove() {
     fi
 }
 
-nft_snapshot() { nft_is_loaded && nft_list >"$work/nft.before" || : >"$work/nft.before"; }
+nft_snapshot() {
+    : >"$work/nft.before"
+    if nft_is_loaded; then nft_list >"$work/nft.before"; fi
+}
 
 nft_rollback() { # as it was before; counters and what was seen of connections aside
     if [ -s "$work/nft.before" ]; then

@@ -41,6 +41,7 @@
 mode_chains='SMTPWITNESS_PRE SMTPWITNESS_DIVERT SMTPWITNESS_NEW SMTPWITNESS_IN SMTPWITNESS_OUT SMTPWITNESS_SET SMTPWITNESS_MADE'
 mode_made=SMTPWITNESS_MADE
 mode_tables='raw filter mangle'
+mark_example=0x2000000/0x2000000
 
 # A sign comes twice a second (GATE_INTERVAL_US in proxy/gate.h). A SYN that met a dead listener is repeated after 1 and
 # 3 s (RFC 6298), so that with 2 s every connection is through 4 s after the death.

@@ -51,6 +51,14 @@ def test_rules():
         claim(refused.returncode == 1 and "another rule sends packets to queue 2525" in refused.stderr,
               "rules: a queue of somebody else is left alone", refused.stderr)
     claim(saved(ROUTER)[0].count("SMTPWITNESS") == 0, "rules: a refused load changes nothing")
+    with rule(ROUTER, 4, "FORWARD", "-m", "mark", "--mark", "0x7", "-j", "ACCEPT"):
+        found = rules("check", check=False)
+        claim("a rule behind ours looks at whole marks" in found.stdout and "VALUE/0xfcffffff" in found.stdout and found.returncode == 0,
+              "rules: check names rules that would be misled by our mark", found.stdout)
+    with rule(ROUTER, 4, "FORWARD", "-p", "udp", "-j", "MARK", "--set-xmark", "0x2000000/0x2000000"):
+        refused = rules("load", check=False)
+        claim(refused.returncode == 1 and "another rule sets bits of our mark" in refused.stderr,
+              "rules: bits that somebody else sets are left alone", refused.stderr)
     run(ROUTER, "iptables", "-t", "mangle", "-F", "FORWARD")
     rules("load")
 
