@@ -331,6 +331,16 @@ static bool session_took_leave_inside_tls(const struct session *session)
             session->end == SESSION_END_SERVER_RESET);
 }
 
+/* Picked up in the middle, and no exchange has shown since that commands and replies are told apart right: replies to
+ * commands from before may still be due. */
+static bool session_is_out_of_step(const struct session *session)
+{
+    const struct dialogue *dialogue = &session->dialogue;
+    bool exchanged = dialogue->commands.ok > 0 || dialogue->errors > 0 ||
+                     (dialogue->tls.established && dialogue->tls.commands > 0 && dialogue->tls.replies > 1);
+    return (session->flags & SESSION_MIDSTREAM) != 0 && !exchanged;
+}
+
 void session_facts(const struct session *session, uint64_t now_us, struct facts *facts)
 {
     bool live = session->end == SESSION_END_NONE;
@@ -403,6 +413,8 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
         bits |= (own->flags & LEG_GAP) || (other->flags & LEG_GAP) ? FACT_OBSERVER_GAP : 0;
         bits |= (own->flags & LEG_ONE_WAY) || (other->flags & LEG_ONE_WAY) ? FACT_ONE_WAY : 0;
     }
+    bool failed = (bits & (FACT_UNDELIVERED | FACT_REVEALED | FACT_PROBE_UNANSWERED)) != 0;
+    bits |= session_is_out_of_step(session) && !failed ? FACT_OBSERVER_GAP : 0;
     facts->patience_us = rfc5321_patience_us(facts->phase, facts->suspect);
     bits |= facts->suspect == SIDE_CLIENT ? FACT_OWED_CLIENT : 0;
     bits |= facts->suspect == SIDE_SERVER ? FACT_OWED_SERVER : 0;

@@ -1701,6 +1701,35 @@ static void test_fin_crosses_a_command(void **state) /* S37 against S61 */
     }
 }
 
+/* Three commands had been sent before we came, and the server answers the first of them. */
+static void test_picked_up_between_pipelined_commands(void **state) /* S85 */
+{
+    (void)state;
+    const struct dialogue_options midstream = {.midstream = true};
+    for (unsigned i = 0; i < 4; i++) {
+        story_begin_with(&midstream, true);
+        server("250 2.1.5 Ok\r\n");
+        if (i == 3) { /* an exchange is seen: from here on all is known */
+            client("RCPT TO:<c@server.test>\r\n");
+            server("250 2.1.5 Ok\r\n");
+        }
+        wait_ms(20000);
+        probe_answered(SIDE_CLIENT);
+        if (i == 1) {
+            leg(SIDE_CLIENT, stuck(LEG_TAPPED, 20000));
+        } else if (i == 2) {
+            server("421 4.3.2 Service shutting down\r\n");
+        }
+        ends(SESSION_END_SERVER_FIN);
+        static const enum fault faults[] = {FAULT_UNKNOWN, FAULT_CLIENT_NETWORK, FAULT_SERVER, FAULT_SERVER};
+        static const enum cause causes[] = {CAUSE_CAPTURE_GAP, CAUSE_LEG_UNANSWERED, CAUSE_SHUTDOWN,
+                                            CAUSE_EARLY_CLOSE};
+        const struct verdict *verdict = finish();
+        assert_string_equal(fault_name(verdict->fault), fault_name(faults[i]));
+        assert_string_equal(cause_name(verdict->cause), cause_name(causes[i]));
+    }
+}
+
 /* Who sent the ICMP message? */
 static void test_prohibited_by_whom(void **state) /* S05 */
 {
@@ -2453,6 +2482,7 @@ int main(void)
         cmocka_unit_test(test_leaving_behind_a_failed_leg),
         cmocka_unit_test(test_a_slow_leg_is_not_a_dead_one),
         cmocka_unit_test(test_fin_crosses_a_command),
+        cmocka_unit_test(test_picked_up_between_pipelined_commands),
         cmocka_unit_test(test_prohibited_by_whom),
         cmocka_unit_test(test_limits_are_measured_by_whose_they_are),
         cmocka_unit_test(test_clock_steps_back),
