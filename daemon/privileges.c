@@ -158,15 +158,22 @@ bool privileges_drop(const char *user, uint32_t outgoing_mark, struct settings_e
 
 bool privileges_check_queues(const char *user, struct settings_error *error)
 {
-    if (!privileges_check(user, error)) {
+    const struct passwd *entry;
+    bool admin, raw;
+
+    if (user[0] != '\0' && !find_user(user, &entry, error)) {
         return false;
     }
     capng_get_caps_process();
-    if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN)) {
-        snprintf(
-            error->text, sizeof(error->text),
-            "missing privilege CAP_NET_ADMIN, without which no packet queue can be taken; start as root, "
-            "or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the systemd unit");
+    admin = capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN);
+    raw = capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_RAW);
+    if (!admin || !raw) {
+        snprintf(error->text, sizeof(error->text),
+                 "missing privilege %s can be %s; start as root, or with AmbientCapabilities=CAP_NET_ADMIN "
+                 "CAP_NET_RAW in the systemd unit",
+                 admin ? "CAP_NET_RAW, without which no probe"
+                       : "CAP_NET_ADMIN, without which no packet queue",
+                 admin ? "sent" : "taken");
         return false;
     }
     return true;

@@ -212,6 +212,10 @@ running() {
         timeout 20 "$work/smtpwitness" proxy --config "$work/run.conf" --foreground 2>"$work/err"
     [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'missing privilege CAP_NET_RAW.*start as root' "$work/err"
     judge 'a missing privilege is one line with its remedy' $? "$(head -c 400 "$work/err")"
+    inside setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs \
+        timeout 20 "$work/smtpwitness" nfq --config "$work/run.conf" --foreground 2>"$work/err"
+    [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'missing privilege CAP_NET_ADMIN.*packet queue' "$work/err"
+    judge 'nfq: a missing privilege' $? "$(head -c 400 "$work/err")"
 
     inside timeout 20 "$program" rules --config="$work/number.conf" unload 2>"$work/err"
     judge 'rules: unload works with a bad configuration' $? "$(cat "$work/err")"
