@@ -336,8 +336,9 @@ static bool session_took_leave_inside_tls(const struct session *session)
 static bool session_is_out_of_step(const struct session *session)
 {
     const struct dialogue *dialogue = &session->dialogue;
+    const struct tls_stream *tls = dialogue_tls(dialogue);
     bool exchanged = dialogue->commands.ok > 0 || dialogue->errors > 0 ||
-                     (dialogue->tls.established && dialogue->tls.commands > 0 && dialogue->tls.replies > 1);
+                     (tls->established && tls->commands > 0 && tls->replies > 1);
     return (session->flags & SESSION_MIDSTREAM) != 0 && !exchanged;
 }
 
