@@ -157,9 +157,10 @@ bench: $(BIN) build/bench/smtpload build/bench/nfqueue_floor ## speed beside pla
 bench-smoke: $(BIN) build/bench/smtpload build/bench/nfqueue_floor ## the same, one short round: does all mail pass (root)
 	@BENCH_QUICK=1 tests/bench/run.py
 
-generate: $(BIN)           ## rewrite the sample and the manual that come from the settings table
+generate: $(BIN) $(BUILD)/unit/test_causes ## rewrite the sample and the manuals that come from tables
 	$(BIN) --print-sample >conf/smtpwitness.conf.sample
 	$(BIN) --print-manual >man/smtpwitness.conf.5
+	$(BUILD)/unit/test_causes --print >man/smtpwitness-verdicts.7
 
 install: $(BIN)            ## install below DESTDIR/PREFIX; an existing configuration is kept
 	tests/lib/install.sh install "$(BIN)" "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)" "$(UNITDIR)"

@@ -339,8 +339,7 @@ static void test_manual_explains_the_line(void **state)
     free(page);
 }
 
-/* The page that is shipped is the one this code writes. To make it anew:
- * build/unit/test_causes --print > man/smtpwitness-verdicts.7 */
+/* The page that is shipped is the one this code writes. `make generate` makes it anew. */
 static void test_manual_is_current(void **state)
 {
     (void)state;
