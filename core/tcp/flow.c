@@ -901,10 +901,8 @@ int flow_reset_fits(const struct flow_side *side)
     if (!(side->flags & FLOW_SIDE_RESET) || side->ttl_low == 0 || side->reset_ttl == 0) {
         return 0;
     }
-    if (side->reset_ttl >= side->ttl_low && side->reset_ttl <= side->ttl_high) {
-        return 1;
-    }
-    return side->ttl_low == side->ttl_high ? -1 : 0;
+    /* Where its packets come by ways of several lengths, a box on one of them may be as far away as it is. */
+    return side->ttl_low != side->ttl_high ? 0 : side->reset_ttl == side->ttl_low ? 1 : -1;
 }
 
 bool flow_one_way(const struct flow *flow, enum side side)
