@@ -17,7 +17,8 @@ enum command_exit command_explain(const struct arguments *arguments)
     cause = cause_by_name(arguments->operands[0]);
     if (cause == CAUSE_COUNT) {
         fprintf(stderr,
-                COMMAND_PROGRAM ": explain: no cause is called '%.80s'; 'smtpwitness explain' lists them\n",
+                COMMAND_PROGRAM ": explain: no cause is called '%.80s'; 'smtpwitness explain' lists them, "
+                                "smtpwitness-verdicts(7) has the other words of a verdict\n",
                 arguments->operands[0]);
         return COMMAND_USAGE;
     }

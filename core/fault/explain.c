@@ -141,8 +141,10 @@ static void add_duration(struct sentence *sentence, uint64_t us)
         sentence_add(sentence, "%llu.%llu s", (unsigned long long)(ms / 1000),
                      (unsigned long long)(ms % 1000 / 100));
     } else {
-        sentence_add(sentence, "%llu min %llu s", (unsigned long long)(ms / 60000),
-                     (unsigned long long)(ms % 60000 / 1000));
+        sentence_add(sentence, "%llu min", (unsigned long long)(ms / 60000));
+        if (ms % 60000 >= 1000) {
+            sentence_add(sentence, " %llu s", (unsigned long long)(ms % 60000 / 1000));
+        }
     }
 }
 

@@ -97,7 +97,7 @@ arguments() {
     refuses 'check: key twice names file and line' 2 'twice.conf:3: ' check "$work/twice.conf"
     refuses 'check: bad number names file, line and key' 2 'number.conf:2: .*per-source' check "$work/number.conf"
     refuses 'proxy: bad configuration, before anything else' 2 'number.conf:2: ' proxy --config "$work/number.conf"
-    refuses 'explain: unknown cause' 2 "no cause is called 'gremlins'" explain gremlins
+    refuses 'explain: unknown cause' 2 "no cause is called 'gremlins'.*verdicts\\(7\\)" explain gremlins
     prints 'check: a good file' '^/.*good.conf: ok$' check "$work/good.conf"
     printf '[proxy]\nlisten-port = 10026\nfail = closed\n[nfq]\nqueues = 4\n' >"$work/rules_of.conf"
     prints 'rules show: what the configuration says' 'TPROXY --on-port 10026' rules --config="$work/rules_of.conf" show --family 4
