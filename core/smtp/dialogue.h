@@ -116,12 +116,16 @@ enum ONE_OCTET dialogue_mode {
 struct dialogue {
     /* Read these; write none. */
     enum phase phase;
-    enum side owed_by;           /* SIDE_NONE: nothing is owed (closed, or idle at leisure: see phase) */
-    uint32_t flags;              /* enum dialogue_flag */
-    uint32_t debt_serial;        /* changes whenever what is owed changes: a new debt, a new clock */
-    struct dialogue_count mails; /* total: MAIL answered, refused ones too; ok: final reply 2xx */
+    enum side owed_by;            /* SIDE_NONE: nothing is owed (closed, or idle at leisure: see phase) */
+    uint8_t run_first, run_count; /* private, as what stands below: the ring of runs */
+    uint32_t flags;               /* enum dialogue_flag */
+    uint32_t debt_serial;         /* changes whenever what is owed changes: a new debt, a new clock */
+    struct dialogue_count mails;  /* total: MAIL answered, refused ones too; ok: final reply 2xx */
     struct dialogue_count rcpts;
     struct dialogue_count commands; /* verbs, bodies not counted */
+    uint16_t last_code;             /* of the last complete reply */
+    bool mail_open;                 /* MAIL was accepted and neither ended nor reset */
+    bool mail_accepted_unread; /* a final 250 passed; the client has sent nothing since (duplicate risk) */
     struct dialogue_kept_reply kept;
     uint64_t body_octets;       /* of the current or last body */
     uint64_t octets[SIDE_PAIR]; /* all octets seen, by side_index() */
@@ -129,29 +133,25 @@ struct dialogue {
     uint64_t size_limit;        /* SIZE of the last EHLO reply (RFC 1870); 0 = none said */
     uint32_t limits_rcptmax, limits_mailmax, limits_rcptdomainmax; /* RFC 9422 as advertised; 0 = not */
     uint32_t errors;                                               /* 4xx/5xx replies so far */
-    uint16_t last_code;                                            /* of the last complete reply */
-    bool mail_open;            /* MAIL was accepted and neither ended nor reset */
-    bool mail_accepted_unread; /* a final 250 passed; the client has sent nothing since (duplicate risk) */
 
-    /* Private. */
+    /* Private; in this order without holes. */
     enum dialogue_mode mode;
-    uint32_t state;                                  /* enum dialogue_state of dialogue_internal.h */
-    struct dialogue_run own_runs[DIALOGUE_OWN_RUNS]; /* a ring ... */
-    struct dialogue_run *more_runs; /* ... or this one of DIALOGUE_MAX_RUNS in its place; NULL = none */
-    uint8_t run_first, run_count;
     uint8_t tail_length;     /* of `tail` */
     uint8_t tail[4];         /* the last octets of the body so far */
     uint8_t auth_ahead;      /* lines sent behind AUTH before its 334 */
     uint8_t prefix_length;   /* octets of the PROXY header so far */
     uint16_t rcpts_accepted; /* of the open mail: LMTP's and PRDR's number of final replies */
     uint16_t replies_left;   /* final replies still due for this mail after the first (LMTP, PRDR) */
-    uint64_t chunk_left;     /* of the BDAT chunk, or of the PROXY v2 header */
+    uint32_t state;          /* enum dialogue_state of dialogue_internal.h */
+    struct dialogue_run own_runs[DIALOGUE_OWN_RUNS]; /* a ring ... */
+    struct dialogue_run *more_runs; /* ... or this one of DIALOGUE_MAX_RUNS in its place; NULL = none */
+    uint64_t chunk_left;            /* of the BDAT chunk, or of the PROXY v2 header */
     struct reply_parser reply;
     struct line lines[SIDE_PAIR];
     struct tls_stream *tls; /* since TLS began; NULL before: read it with dialogue_tls() */
 };
 
-_Static_assert(sizeof(struct dialogue) <= 264, "an idle session may cost 1 kB in all");
+_Static_assert(sizeof(struct dialogue) <= 248, "an idle session may cost 1 kB in all");
 
 #define DIALOGUE_KEEP_OCTETS 4096u
 

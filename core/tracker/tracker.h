@@ -89,8 +89,8 @@ struct tracker_session {
     enum limiter_answer
         answer; /* at the opening; with `gated` REFUSE and HOLD are the caller's to carry out */
     /* Private. */
-    uint64_t silence_us; /* the debtor's last octet before the latest event */
     struct tracker_bypass bypass;
+    uint64_t silence_us; /* the debtor's last octet before the latest event */
     uint64_t pending_us; /* when what is pending happened; 0 = nothing is */
     uint64_t pending_silence_us;
     uint8_t pending_end;     /* enum session_end; NONE: only the evidence is due */
@@ -107,7 +107,7 @@ struct tracker_session {
     bool spoke[SIDE_PAIR];
 };
 
-_Static_assert(sizeof(struct tracker_session) <= sizeof(struct session) + 96, "a session must stay small");
+_Static_assert(sizeof(struct tracker_session) <= sizeof(struct session) + 88, "a session must stay small");
 
 struct tracker_callbacks {
     void *context;

@@ -166,8 +166,10 @@ def test_bypass_corked():
                                              for verdict in verdicts]
                 numbers = witness.statistics()
         for version in (4, 6):
-            claim(said["no", version] == said["yes", version] and said["no", version][0]["owed-by"] == "server",
-                  f"corked v{version}: with the bypass the final dot is seen, too: the same verdict", (said, witness.records, numbers))
+            wanted, got = said["no", version], said["yes", version]
+            claim(wanted[0]["owed-by"] == "server" and wanted[0] in got and
+                  all(one == other or one["fault"] == "unknown" for one, other in zip(got, wanted)),
+                  f"corked v{version}: with the bypass the final dot is seen, too: the same verdict, or none", (said, witness.records))
         claim(numbers["bypasses"] >= 3, "corked: though the bypass was on", numbers)
     finally:
         large_packets()

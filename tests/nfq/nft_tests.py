@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -139,6 +140,36 @@ def test_nft_stand_in(directory="/run"):
               "nft: unload leaves nothing of ours and everything of others")
         run(ROUTER, "nft", "delete table inet other")
         claim(router("nft", "list", "tables").stdout == tables, "nft: every table is as it was")
+
+
+def test_nft_alone():
+    """A router without iptables: nft is chosen without being asked for. The stand-in has the `queue` this kernel may lack."""
+    tools = os.path.realpath(shutil.which("iptables-save"))
+    if tools != os.path.realpath(shutil.which("ip6tables-save")):
+        skipped("nft alone: iptables is no single program here, and cannot be hidden")
+        return
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        stand_in(folder)
+        nothing = folder + "/nothing"
+        with open(nothing, "w", encoding="ascii"):
+            pass
+        environment = dict(os.environ, PATH=folder + ":" + os.environ.get("PATH", "/usr/bin:/bin"))
+
+        def call(*words):
+            hidden = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+            return subprocess.run(["ip", "netns", "exec", ROUTER, "unshare", "-m", "sh", "-c", hidden, "sh", nothing, tools, RULES,
+                                   "nfq", *words], check=False, capture_output=True, text=True, env=environment)
+
+        rules("unload")
+        before = router("nft", "list", "tables").stdout
+        claim(call("show").stdout.startswith("nft -f -"), "nft alone: it is what would be loaded", call("show"))
+        done = call("load", "--bypass")
+        claim(done.returncode == 0 and "nft: loaded" in call("status").stdout, "nft alone: loaded", done)
+        found = call("check")
+        claim(found.returncode == 0 and "iptables NFQUEUE: no, ip6tables NFQUEUE: no, nft queue: yes" in found.stdout,
+              "nft alone: check says what there is", found)
+        done = call("unload")
+        claim(done.returncode == 0 and router("nft", "list", "tables").stdout == before, "nft alone: unloaded", done)
 
 
 # ---- which packets are queued ----
