@@ -386,6 +386,7 @@ static void *run(void *context)
     while (!atomic_load(&observer->stop))
         turn(observer);
     tracker_finish(observer->tracker, clock_monotonic_us());
+    packet_queue_end(observer->queue);
     publish(observer);
     return NULL;
 }

@@ -11,6 +11,7 @@
 
 #define MESSAGE_OCTETS    (65536 + 4096) /* the largest packet and the attributes around it */
 #define ANSWER_TIMEOUT_MS 2000
+#define END_READS         1024 /* more than the longest queue; who sends faster than we read loses what comes then */
 
 struct packet_queue {
     struct mnl_socket *socket;
@@ -246,6 +247,15 @@ void packet_queue_close(struct packet_queue *queue)
     if (queue->socket != NULL)
         mnl_socket_close(queue->socket);
     free(queue);
+}
+
+void packet_queue_end(struct packet_queue *queue)
+{
+    for (int reads = 0; reads < END_READS && packet_queue_read(queue, accept_unseen, NULL); reads++) {
+    }
+    mnl_socket_close(queue->socket);
+    queue->socket = NULL;
+    queue->fd = -1;
 }
 
 int packet_queue_descriptor(const struct packet_queue *queue)

@@ -51,6 +51,9 @@ struct packet_queue *packet_queue_open(const struct packet_queue_options *option
                                        struct packet_queue_granted *granted,
                                        struct settings_error *error) MUST_CHECK;
 void packet_queue_close(struct packet_queue *queue); /* accepts NULL */
+/* Lets go all that waits and gives the queue back, so that from now on packets bypass it; the kernel drops what waits in a
+ * queue that is closed. Only packet_queue_stats() and packet_queue_close() may follow. */
+void packet_queue_end(struct packet_queue *queue);
 
 int packet_queue_descriptor(const struct packet_queue *queue);
 

@@ -552,6 +552,30 @@ def interrupted(witness, version, strike, name, seconds=4.0):
     return talker, took, child
 
 
+def test_told_to_stop():
+    """In the midst of a body that fills the queue: what waits there goes on its way, and the rest passes by."""
+    body = body_of(60_000_000)
+    for version in (4, 6):
+        server = Server(version, {"swift": True})
+        talker = Talker(version, timeout=60)
+        with Witness() as witness:
+            talker.to_data()
+            sender = threading.Thread(target=talker.socket.sendall, args=(body,))
+            start = time.monotonic()
+            sender.start()
+            time.sleep(0.1)
+            running = sender.is_alive()
+            witness.stop()
+            sender.join()
+            answer = talker.ask(b".")
+            took = time.monotonic() - start
+        claim(running and answer.startswith(b"250") and server.digests == [hashlib.sha256(body).hexdigest()],
+              f"told to stop v{version}: the mail comes through octet for octet", (running, answer))
+        claim(took < 6, f"told to stop v{version}: and stands still for no time worth a name", took)
+        talker.quit()
+        server.close()
+
+
 def test_killed():
     for version in (4, 6):
         with Witness() as witness:
