@@ -333,7 +333,7 @@ void dialogue_pass(struct dialogue *dialogue, enum side side, uint64_t length)
 bool dialogue_body_is_doubtful(const struct dialogue *dialogue)
 {
     return dialogue->mode == DIALOGUE_BODY && state_has(dialogue, STATE_BODY_BLIND) &&
-           dialogue->tail_length > 0;
+           dialogue->tail_length > 0 && dialogue->tail[dialogue->tail_length - 1] == '\n';
 }
 
 bool dialogue_may_pass(const struct dialogue *dialogue, enum side side, uint64_t *length, uint32_t *keep)

@@ -188,8 +188,8 @@ bool dialogue_may_pass(const struct dialogue *dialogue, enum side side, uint64_t
 /* `length` octets passed as dialogue_may_pass() allowed: counted as body, and no gap. */
 void dialogue_pass(struct dialogue *dialogue, enum side side, uint64_t length);
 
-/* After octets of the running body passed so little came that it may have been commands: whether the body has ended
- * cannot be told. */
+/* After octets of the running body passed so little came, whole lines, that it may have been commands: whether the body
+ * has ended cannot be told. In the midst of a line the client owes the rest of it, whatever it is. */
 bool dialogue_body_is_doubtful(const struct dialogue *dialogue);
 
 /* A line of that side began and has not ended (no LF yet). */

@@ -304,6 +304,21 @@ static void test_a_doubtful_end_accuses_nobody(void **state)
 }
 
 /* Octets the server has not acknowledged may have passed here or not: no loss before us is read from them. */
+static void test_a_client_that_stops_in_a_line_is_known(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    send_octets(SIDE_CLIENT, PACKET_PSH, "in the midst of", 15);
+    server_acknowledges();
+    stall_of_the_client();
+    finish();
+    assert_int_equal(verdict.fault, FAULT_CLIENT);
+    assert_int_equal(verdict.cause, CAUSE_BODY_STALL);
+}
+
 static void test_what_is_not_acknowledged_tells_nothing(void **state)
 {
     (void)state;
@@ -458,6 +473,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_unseen_end_is_told_by_the_reply, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_client_that_stops_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_doubtful_end_accuses_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_client_that_stops_in_a_line_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_not_acknowledged_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_dead_server_side_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
