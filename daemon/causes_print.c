@@ -328,9 +328,7 @@ static const char *const bottleneck_meanings[] = {
     [BOTTLENECK_SERVER_LOSS] = "segments are lost on the server's leg",
     [BOTTLENECK_CLIENT_PATH] = "the client's leg, or a client that paces itself: full segments come slowly",
     [BOTTLENECK_SERVER_PATH] = "the server's leg is full: its round trip grew many times",
-    [BOTTLENECK_WITNESS] =
-        ("this box (in way proxy): its send buffer was too small for the server's leg, or octets "
-         "waited for its processor; packets that only pass wait for neither"),
+    [BOTTLENECK_WITNESS] = "the proxy itself: its send buffer was full, or octets waited for its processor",
 };
 _Static_assert(TABLE_COUNT(bottleneck_meanings) == BOTTLENECK_COUNT, "one meaning per bottleneck");
 
