@@ -222,8 +222,12 @@ static void session_update_turn(struct session *session, enum side spoke, enum s
 /* The whole session lasted too long and it is enforced: as soon as a 421 harms nobody. */
 static void close_when_harmless(struct session *session)
 {
-    if ((session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_NONE &&
-        dialogue_may_speak(&session->dialogue)) {
+    bool ended = session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY;
+    if ((session->flags & SESSION_TIME_CLOSING) == 0 || ended) {
+        return;
+    }
+    bool overdue = (session->flags & SESSION_TIME_OVERDUE) != 0;
+    if (dialogue_may_speak(&session->dialogue) || (overdue && !session_in_doubt(session))) {
         session->wants |= SESSION_WANT_CLOSE | SESSION_WANT_SAMPLE;
     }
 }
@@ -619,13 +623,10 @@ uint64_t session_deadline_us(const struct session *session)
     if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
         return SESSION_NEVER_US;
     }
-    if (flags & SESSION_TIME_CLOSING) {
-        return session->start_us + timeouts->session_us * 2 > session->last_us
-                   ? session->start_us + timeouts->session_us * 2
-                   : SESSION_NEVER_US;
-    }
     deadline_us =
         earlier(deadline_us, session->start_us, timeouts->session_us, (flags & SESSION_TIME_PASSED) != 0);
+    deadline_us = earlier(deadline_us, session->start_us, timeouts->session_us * 2,
+                          (flags & (SESSION_TIME_CLOSING | SESSION_TIME_OVERDUE)) != SESSION_TIME_CLOSING);
     if (session_debtor(session) == SIDE_NONE || session->end == SESSION_END_REPLY) {
         return deadline_us;
     }
@@ -661,11 +662,10 @@ static void session_time_passed(struct session *session, uint64_t now_us)
         return;
     }
     session->flags |= SESSION_TIME_CLOSING;
-    bool harmless = dialogue_may_speak(&session->dialogue);
-    bool overdue = passed(session->start_us, session->timeouts->session_us * 2, now_us);
-    if (harmless || (overdue && !session_in_doubt(session))) {
-        session->wants |= SESSION_WANT_CLOSE | SESSION_WANT_SAMPLE;
+    if (passed(session->start_us, session->timeouts->session_us * 2, now_us)) {
+        session->flags |= SESSION_TIME_OVERDUE;
     }
+    close_when_harmless(session);
 }
 
 /* What a probe has proved of this silence stays proved; only an answer grows old. */

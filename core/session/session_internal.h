@@ -32,7 +32,8 @@ enum session_flag {
     SESSION_TARPIT = 1u << 23, /* several replies in a row came late, none sooner than the one before it */
     SESSION_OUT_OF_TURN =
         1u << 24, /* inside TLS: the server spoke where the client was awaited; `moment` is of then */
-    SESSION_UNCONFIRMED = 1u << 25, /* the server has answered the SYN, the client not yet that answer */
+    SESSION_UNCONFIRMED = 1u << 25,  /* the server has answered the SYN, the client not yet that answer */
+    SESSION_TIME_OVERDUE = 1u << 26, /* twice the limit: only a mail in doubt is waited for any more */
 };
 /* Probes of the current silence so far, in the flags: an answer vouches for the time before it, so a long silence is
  * probed again after twice, four times ... as long. Seldom enough to keep no box's memory of the connection fresh. */

@@ -1109,6 +1109,28 @@ static void test_session_time_waits_for_a_harmless_moment(void **state)
     assert_true(wants & SESSION_WANT_CLOSE);
     ends(SESSION_END_WITNESS);
     expect_verdict(FAULT_POLICY, CAUSE_WITNESS_LIMIT, CONFIDENCE_CERTAIN);
+
+    story_begin(); /* so it is when octets come just before its timer is looked at */
+    policy.timeouts.session_us = 20000000;
+    policy.timeouts.session_action = POLICY_ENFORCE;
+    data();
+    (void)wait_ms(39000);
+    now_us += 1000500;
+    client("a line of an endless attachment\r\n");
+    assert_true(wait_ms(10) & SESSION_WANT_CLOSE);
+    ends(SESSION_END_WITNESS);
+    expect_verdict(FAULT_POLICY, CAUSE_WITNESS_LIMIT, CONFIDENCE_CERTAIN);
+
+    story_begin(); /* the mail is in doubt just then: as soon as it is not, whatever follows it in the pipe */
+    policy.timeouts.session_us = 20000000;
+    policy.timeouts.session_action = POLICY_ENFORCE;
+    data();
+    client("text\r\n.\r\nMAIL FROM:<next@client.test>\r\n");
+    assert_int_equal(wait_ms(50000) & SESSION_WANT_CLOSE, 0);
+    server("250 2.0.0 Ok: queued\r\n");
+    assert_true(session_take_wants(&session) & SESSION_WANT_CLOSE);
+    ends(SESSION_END_WITNESS);
+    expect_verdict(FAULT_POLICY, CAUSE_WITNESS_LIMIT, CONFIDENCE_CERTAIN);
 }
 
 static void test_drain(void **state)
