@@ -140,11 +140,11 @@ def ending(sock, limit=1 << 30):
 class Witness:
     """One running witness; its verdict, stall and refusal lines as dictionaries."""
 
-    def __init__(self, settings="", descriptors=None, listeners=(), **proxy):
+    def __init__(self, settings="", descriptors=None, listeners=(), smtp="", log="rate-limit = 0", process="", preload="", **proxy):
         values = {"workers": 2, "connect-timeout": "2s", "probe-after": "1s", "drain": "1s"}
         values.update({key.replace("_", "-"): value for key, value in proxy.items()})
         self.config = tempfile.NamedTemporaryFile("w", suffix=".conf")
-        self.config.write("[smtp]\nhostname = gate.test\n[process]\nuser =\n[log]\nrate-limit = 0\n[proxy]\n")
+        self.config.write(f"[smtp]\nhostname = gate.test\n{smtp}\n[process]\nuser =\n{process}\n[log]\n{log}\n[proxy]\n")
         self.config.write("".join(f"{key} = {value}\n" for key, value in values.items()) + settings)
         self.config.flush()
         self.records, self.messages = [], []
@@ -159,6 +159,8 @@ class Witness:
             command = ["bash", "-c", passing, "bash", *command]
         else:
             high = []
+        if preload:  # after ip, which needs none of it
+            command[4:4] = ["env", f"LD_PRELOAD={preload}"]
         self.process = subprocess.Popen(command, pass_fds=high, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for descriptor in high:
             os.close(descriptor)

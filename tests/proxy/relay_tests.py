@@ -1,11 +1,19 @@
 """Claims about the relay, each proved between real sockets. Run by run.sh; arguments name single tests."""
 
+import errno
+import fcntl
 import hashlib
+import json
 import os
 import random
+import re
+import select
 import signal
 import socket
+import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -376,6 +384,51 @@ def test_shortage():
         client.close(), server.close()
         claim(until(lambda: len(witness.verdicts()) == len(clients) + 1, 5), "... every connection has its verdict",
               f"{len(witness.verdicts())}")
+
+
+FAILING_ACCEPT = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+int accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict length, int flags)
+{
+    if (access(FLAG, F_OK) == 0) {
+        errno = ERROR;
+        return -1;
+    }
+    return (int)syscall(SYS_accept4, fd, address.__sockaddr__, length, flags);
+}
+"""
+
+
+def test_shortage_of_the_system():
+    """accept() says that the whole system has no file or memory left: no descriptor of ours helps then, only a pause."""
+    if os.environ.get("SANITIZED"):
+        print("# skipped with a sanitizer: accept() cannot be replaced beneath it", flush=True)
+        return
+    for error in ("ENFILE", "ENOMEM"):
+        with tempfile.TemporaryDirectory() as directory:
+            flag, library = f"{directory}/flag", f"{directory}/accept.so"
+            subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o", library, f'-DFLAG="{flag}"', f"-DERROR={error}", "-"],
+                           input=FAILING_ACCEPT, text=True, check=True)
+            with Witness(preload=library, workers=1) as witness, listen(4) as listener:
+                with open(flag, "w", encoding="ascii"):
+                    pass
+                client = connect(4)
+                cpu = witness.processor_seconds()
+                time.sleep(2)
+                cpu = witness.processor_seconds() - cpu
+                claim(cpu < 0.05, f"{error}: it does not spin while a client waits", f"{cpu:.2f} s in 2 s")
+                claim(any("no descriptor or memory left" in line for line in witness.messages), "... it says so")
+                os.unlink(flag)
+                listener.settimeout(3)
+                server, _ = listener.accept()
+                server.sendall(b"220 x\r\n")
+                claim(client.recv(100) == b"220 x\r\n", "... and that client is served as soon as there is some again")
+                client.close(), server.close()
 
 
 def test_max_sessions():
@@ -887,6 +940,600 @@ def test_reload():
         claim(ending(client)[0].startswith(b"421 "), "a reload: new connections meet the new limit")
         old[1].sendall(b"220 x\r\n")
         claim(old[0].recv(100) == b"220 x\r\n", "... and old sessions go on")
+
+
+
+# ---- what two ends can do to each other: with us as without us ----
+
+SIOCATMARK = 0x8905
+
+
+def last_error(sock, seconds=0.4):
+    """What the kernel ended the connection with, by name; '' when it did not."""
+    number = until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), seconds)
+    return errno.errorcode[number] if number else ""
+
+
+def at_mark(sock):
+    return struct.unpack("i", fcntl.ioctl(sock, SIOCATMARK, b"\0" * 4))[0] != 0
+
+
+def both_close(client, server):
+    client.close()
+    how = ending(server)
+    server.close()
+    return how
+
+
+def server_closes_at_once(client, server):
+    server.close()
+    return ending(client)
+
+
+def server_resets_at_once(client, server):
+    reset(server)
+    return ending(client)
+
+
+def client_resets_at_once(client, server):
+    reset(client)
+    return ending(server)
+
+
+def reset_behind_fin(client, server):
+    client.sendall(b"EHLO c\r\n")
+    client.shutdown(socket.SHUT_WR)
+    how = ending(server)
+    reset(client)
+    return how, last_error(server)
+
+
+def reset_behind_fin_of_server(client, server):
+    server.sendall(b"221 bye\r\n")
+    server.shutdown(socket.SHUT_WR)
+    how = ending(client)
+    reset(server)
+    return how, last_error(client)
+
+
+def all_at_once_from_server(client, server):
+    server.sendall(b"421 busy\r\n")
+    server.shutdown(socket.SHUT_WR)
+    reset(server)
+    time.sleep(0.2)
+    return ending(client), last_error(client)
+
+
+def simultaneous_close(client, server):
+    client.sendall(b"QUIT\r\n")
+    server.sendall(b"421 idle\r\n")
+    client.shutdown(socket.SHUT_WR)
+    server.shutdown(socket.SHUT_WR)
+    return ending(client), ending(server), last_error(client, 0.1), last_error(server, 0.1)
+
+
+def octets_into_a_closed_server(client, server):
+    server.sendall(b"221 bye\r\n")
+    server.close()
+    how = ending(client)
+    client.sendall(b"NOOP\r\n")
+    return how, last_error(client)
+
+
+def close_with_octets_unread(client, server):
+    server.sendall(b"250 x\r\n")
+    time.sleep(0.1)
+    client.close()
+    return ending(server)
+
+
+def octets_then_reset(client, server):
+    client.sendall(b"x" * 100000)
+    time.sleep(0.1)
+    reset(client)
+    time.sleep(0.2)
+    got, how = ending(server)
+    return len(got), how
+
+
+def much_after_a_half_close(client, server):
+    done = []
+    client.shutdown(socket.SHUT_WR)
+    threading.Thread(target=lambda: (send_all(server, b"y" * 3_000_000, done), server.close())).start()
+    got, how = ending(client)
+    return ending(server) if not done else "sent", len(got), how
+
+
+def a_sip_at_a_time(client, server):
+    """A reader whose window is as small as it goes, and who takes an octet at a time."""
+    octets = random.Random(3).randbytes(20000)
+    done, got = [], b""
+    job = threading.Thread(target=lambda: (send_all(client, octets, done), client.shutdown(socket.SHUT_WR)))
+    job.start()
+    while len(got) < 3000:
+        got += server.recv(1)
+    rest, how = ending(server)
+    job.join(10)
+    return got + rest == octets, how, bool(done)
+
+
+def urgent_apart(client, server):
+    client.sendall(b"EHLO c")
+    client.send(b"!", socket.MSG_OOB)
+    until(lambda: select.select([], [], [server], 0)[2], 2)
+    client.sendall(b"\r\n")
+    out_of_band = server.recv(1, socket.MSG_OOB)
+    client.shutdown(socket.SHUT_WR)
+    up = ending(server)
+    server.sendall(b"250 c")
+    server.send(b"?", socket.MSG_OOB)
+    until(lambda: select.select([], [], [client], 0)[2], 2)
+    back = client.recv(1, socket.MSG_OOB)
+    server.close()
+    return up, out_of_band, ending(client), back
+
+
+def urgent_in_line(client, server):
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    client.sendall(b"EHLO c")
+    client.send(b"!", socket.MSG_OOB)
+    until(lambda: select.select([], [], [server], 0)[2], 2)
+    before = server.recv(100), at_mark(server)
+    client.sendall(b"\r\n")
+    client.shutdown(socket.SHUT_WR)
+    return before, ending(server)
+
+
+def urgent_behind_much(client, server):
+    """The urgent octet waits here for a server that does not read, and stays where it was."""
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    octets, got = b"z" * 20_000_000, b""
+    job = threading.Thread(target=lambda: (client.sendall(octets), client.send(b"!", socket.MSG_OOB), client.sendall(b"end\r\n"),
+                                           client.shutdown(socket.SHUT_WR)))
+    job.start()
+    time.sleep(0.5)
+    while len(got) < len(octets):
+        got += server.recv(65536)
+    marked = until(lambda: at_mark(server), 3)
+    rest = ending(server)
+    job.join(10)
+    return len(got), marked, rest
+
+
+BEHAVIOURS = [both_close, server_closes_at_once, server_resets_at_once, client_resets_at_once, reset_behind_fin,
+              reset_behind_fin_of_server, all_at_once_from_server, simultaneous_close, octets_into_a_closed_server,
+              close_with_octets_unread, octets_then_reset, much_after_a_half_close, a_sip_at_a_time, urgent_apart, urgent_in_line,
+              urgent_behind_much]
+UNSEEN_PORT = 2600  # no rule takes it to us
+
+
+def test_as_without_us():
+    """In report mode nothing that one end does reaches the other differently: each deed once through us, once past us."""
+    for version in (4, 6):
+        with Witness() as witness, listen(version) as listener, listen(version, UNSEEN_PORT) as unseen:
+            for behave in BEHAVIOURS:
+                seen = []
+                for where in (unseen, listener):
+                    client = connect(version, wait=False)
+                    where.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 if behave is a_sip_at_a_time else 262144)
+                    client.connect((ADDRESS[version]["sv"], where.getsockname()[1]))
+                    name = text_of(client)
+                    server, _ = where.accept()
+                    server.settimeout(10)
+                    time.sleep(0.05)  # the server leg may be up a little later than the client's
+                    try:
+                        seen.append(behave(client, server))
+                    except OSError as error:
+                        seen.append(repr(error))
+                    client.close(), server.close()
+                claim(seen[0] == seen[1], f"v{version}: {behave.__name__.replace('_', ' ')}: as without us",
+                      seen[1] if seen[0] == seen[1] else f"without: {seen[0]}, with: {seen[1]}")
+                claim(witness.verdict_of(name) != {}, "... one verdict")
+
+
+
+# ---- each key has its effect ----
+
+def greeted(listener, version=4):
+    client, server, _ = pair(listener, version)
+    server.sendall(b"220 x\r\n")
+    client.recv(100)
+    return client, server
+
+
+def refused(client):
+    """Over a limit: what came, and how it ended."""
+    try:
+        return ending(client)
+    except (ConnectionResetError, BrokenPipeError):
+        return b"", "reset"
+
+
+def admitted(count, version=4):
+    """How many of so many connections, opened one after the other, are not refused; they stay open meanwhile."""
+    clients = [connect(version, wait=False) for _ in range(count)]
+    good = 0
+    for client in clients:
+        try:
+            client.connect((ADDRESS[version]["sv"], 25))
+            client.settimeout(0.3)
+            good += not client.recv(100).startswith(b"421")
+        except ConnectionResetError:
+            pass
+        except TimeoutError:
+            good += 1
+    for client in clients:
+        client.close()
+    return good
+
+
+def test_keys_of_smtp():
+    silent = "[timeouts]\nstall-notice = 10min\n"
+    for value, owes in (("no", "server"), ("yes", "client")):
+        with Witness(silent, smtp=f"proxy-protocol = {value}") as witness, listen(4) as listener:
+            client, server, _ = pair(listener, 4)
+            time.sleep(0.1)
+            reset(client)
+            claim(witness.verdict_of(client).get("owed-by") == owes, f"proxy-protocol = {value}: the first word is the {owes}'s",
+                  str(witness.verdict_of(client).get("owed-by")))
+            server.close()
+    for value, owes in (("24", "client"), ("25", "server")):
+        with Witness(silent, smtp=f"ports = 587\nlmtp-ports = {value}") as witness, listen(4) as listener:
+            client, server = greeted(listener)
+            for command, reply in ((b"EHLO c", b"250 x"), (b"MAIL FROM:<a@b>", b"250 x"), (b"RCPT TO:<a@b>", b"250 x"),
+                                   (b"RCPT TO:<c@b>", b"250 x"), (b"DATA", b"354 x"), (b"x\r\n.", b"250 first")):
+                client.sendall(command + b"\r\n")
+                server.recv(100)
+                server.sendall(reply + b"\r\n")
+                client.recv(100)
+            time.sleep(0.1)
+            reset(client)
+            claim(witness.verdict_of(client).get("owed-by") == owes, f"lmtp-ports = {value}: one reply of two came, the {owes} is next",
+                  str(witness.verdict_of(client).get("owed-by")))
+            server.close()
+    limits = "[limits]\nper-source = 1\nper-source-action = enforce\n"
+    for value, how in (("465", "fin"), ("25", "reset")):
+        with Witness(limits, smtp=f"ports = 587\nimplicit-tls-ports = {value}") as witness, listen(4) as listener:
+            kept = pair(listener, 4)
+            client = connect(4, wait=False)
+            try:
+                client.connect((ADDRESS[4]["sv"], 25))
+                got = refused(client)
+            except ConnectionResetError:
+                got = b"", "reset"
+            claim(got[1] == how and (got[0] != b"") == (how == "fin"), f"implicit-tls-ports = {value}: refused by {how}", str(got))
+            kept[0].close(), kept[1].close()
+
+
+def test_keys_of_proxy():
+    with Witness(keep_client_port="no") as witness, listen(4) as listener:
+        client, server, peer = pair(listener, 4)
+        name = client.getsockname()
+        claim(peer[0] == name[0] and peer[1] != name[1], "keep-client-port = no: the address, and another port", f"{name} {peer}")
+        client.close(), server.close()
+        claim(witness.verdict_of(client) != {}, "... the verdict names the client's own")
+    marked = ("POSTROUTING", "-t", "mangle", "-p", "tcp", "--dport", "25", "-m", "mark", "--mark", "0x20/0x20", "-j", "DROP")
+    for value, arrives in (("0", True), ("0x20", False)):
+        with Witness(outgoing_mark=value, connect_timeout="1s") as witness, listen(4) as listener:
+            run(ROUTER, "iptables", "-w", "-t", "mangle", "-A", marked[0], *marked[3:])
+            try:
+                client = connect(4)
+                listener.settimeout(0.5)
+                try:
+                    listener.accept()[0].close()
+                    came = True
+                except TimeoutError:
+                    came = False
+                claim(came == arrives, f"outgoing-mark = {value}: our packets {'have no mark' if arrives else 'bear it'}")
+                client.close()
+            finally:
+                run(ROUTER, "iptables", "-w", "-t", "mangle", "-D", marked[0], *marked[3:])
+    for value in ("yes", "no"):
+        with Witness(tap=value) as witness, listen(4):
+            with open(f"/proc/{witness.process.pid}/net/packet", encoding="ascii") as sockets:
+                count = len(sockets.readlines()) - 1
+            claim((count > 0) == (value == "yes"), f"tap = {value}: {'a' if count else 'no'} packet socket")
+    threads = {}
+    for value in (1, 4):
+        with Witness(workers=value) as witness:
+            threads[value] = len(os.listdir(f"/proc/{witness.process.pid}/task"))
+    claim(threads[4] - threads[1] == 3, "workers = 4: three threads more than with 1", str(threads))
+    for value in (4096, 20000):
+        with Witness(buffer=value, connect_timeout="3s") as witness, listen(4) as listener:
+            with rule(FIREWALL, 4, "FORWARD", "-p", "tcp", "--sport", "25", "--tcp-flags", "SYN,ACK", "SYN,ACK", "-j", "DROP"):
+                client = connect(4)
+                client.sendall(b"x" * 60000)
+                time.sleep(0.3)
+                reset(client)
+                record = witness.verdict_of(client)
+            claim(record.get("bytes-client") == value, f"buffer = {value}: no more waits for a server that is not there yet",
+                  str(record.get("bytes-client")))
+
+
+def test_keys_of_log():
+    with Witness(log="verdicts = faults") as witness, listen(4) as listener:
+        good, server = greeted(listener)
+        good.sendall(b"QUIT\r\n")
+        server.recv(100)
+        server.sendall(b"221 x\r\n")
+        good.recv(100)
+        good.close(), server.close()
+        bad, server = greeted(listener)
+        bad.sendall(b"EHLO c\r\n")
+        server.recv(100)
+        reset(server)
+        ending(bad)
+        claim(witness.verdict_of(bad).get("fault") == "server" and len(witness.verdicts()) == 1,
+              "verdicts = faults: one without a fault is not logged", str([r["fault"] for r in witness.verdicts()]))
+    for value, lines in (("yes", 1), ("no", 0)):
+        with Witness("[timeouts]\nstall-notice = 500ms\n", log=f"stalls = {value}") as witness, listen(4) as listener:
+            client, server = greeted(listener)
+            time.sleep(1)
+            reset(client)
+            witness.verdict_of(client)
+            claim(len([r for r in witness.records if r["event"] == "stall"]) == lines, f"stalls = {value}: {lines} stall lines")
+            server.close()
+    for value in (1, 5):
+        with Witness(log=f"peaks-interval = 500ms\npeaks-sources = {value}") as witness, listen(4) as listener, listen(6) as six:
+            kept = [pair(listener, 4), pair(listener, 4), pair(six, 6)]
+            time.sleep(1.2)
+            peaks = [r for r in witness.records if r["event"] == "peaks"]
+            most = [r for r in peaks if r["peak"] == 2 and r["source"] == ADDRESS[4]["cl"]]
+            claim(most and len({r["source"] for r in peaks}) == min(value, 2),
+                  f"peaks-sources = {value}: the busiest {min(value, 2)} each 500 ms", str(len(peaks)))
+            for client, server, _ in kept:
+                client.close(), server.close()
+    with Witness(log="rate-limit = 5") as witness, listen(4) as listener:
+        for _ in range(60):
+            client, server, _ = pair(listener, 4)
+            client.close(), server.close()
+        until(lambda: any("left out" in line for line in witness.messages), 5)
+        time.sleep(1.2)
+        left = sum(int(count) for line in witness.messages for count in re.findall(r"left out (\d+)", line))
+        claim(0 < len(witness.verdicts()) < 40, "rate-limit = 5: not every line is written", f"{len(witness.verdicts())}")
+        claim(left + len(witness.verdicts()) == 60, "... and those left out are counted, every one",
+              f"{left} and {len(witness.verdicts())} {[line for line in witness.messages if 'left out' in line]}")
+    with tempfile.TemporaryDirectory() as directory:
+        with Witness(log=f"json-file = {directory}/lines.json", process=f"pid-file = {directory}/pid") as witness, listen(4) as listener:
+            with open(f"{directory}/pid", encoding="ascii") as file:
+                claim(int(file.read()) == witness.process.pid, "pid-file: our process id")
+            client, server, _ = pair(listener, 4)
+            client.close(), server.close()
+            record = witness.verdict_of(client)
+            with open(f"{directory}/lines.json", encoding="utf-8") as file:
+                written = [json.loads(line) for line in file if '"verdict"' in line]
+            claim(written == [record], "json-file: the same lines in the file")
+
+
+def test_keys_of_limits():
+    report = "total = 10\npercent-of-remaining = 30\n"
+    for action, count in (("report", 6), ("enforce", 2)):  # 3 of 10, 2.7 of 9, 2.4 of 8: the third would be one too many
+        with Witness(f"[limits]\n{report}percent-action = {action}\n") as witness, listen(4):
+            good = admitted(6)
+            claim(good == count, f"percent-of-remaining = 30 of 10, {action}: {count} of 6 get in", str(good))
+    for key in ("total = 2\ntotal-action", "rate = 2/1min\nrate-action", "per-source = 2\nper-source-action"):
+        for action, count in (("report", 4), ("enforce", 2)):
+            with Witness(f"[limits]\n{key} = {action}\n") as witness, listen(4):
+                good = admitted(4)
+                claim(good == count, f"{key.split()[0]} = 2, {action}: {count} of 4 get in", str(good))
+                until(lambda: len([r for r in witness.records if r["event"] == "refusal"]) == 2, 3)
+                would = [r["action"] for r in witness.records if r["event"] == "refusal"]
+                claim(would == ["would-refuse" if action == "report" else "refused"] * 2, "... and two refusal lines say so", str(would))
+    with Witness("[limits]\nper-source = 1\nper-source-action = enforce\nmax-sources = 1\n") as witness, listen(4) as listener, listen(6) as six:
+        kept = pair(listener, 4)
+        others = [pair(six, 6), pair(six, 6)]
+        claim(admitted(1) == 0, "max-sources = 1: the one row counts, what has none is admitted")
+        for client, server, _ in [kept, *others]:
+            client.close(), server.close()
+    for section, networks in (("source", ADDRESS[4]["cl"]), ("server", ADDRESS[4]["sv"])):
+        with Witness(f"[{section} one]\nnetworks = {networks}\nper-source = 1\nper-source-action = enforce\n"
+                     "action = enforce\ngreeting = 500ms\n") as witness, listen(4) as listener, listen(6):
+            claim(admitted(3) == 1 and admitted(3, 6) == 3, f"[{section} one]: its limit for its own network, and for no other")
+            listener.accept()[0].close()
+            until(lambda: len(witness.verdicts()) >= 3, 5)
+            client, other = connect(4), connect(6)
+            client.settimeout(2), other.settimeout(1)
+            got, end = ending(client)
+            claim(got == b"421 4.4.2 gate.test Error: timeout exceeded\r\n", "... its timeout too", f"{got!r} {end}")
+            claim(ending(other)[1] == "timeout", "... and no other session's")
+            client.close(), other.close()
+    with Witness("[limits]\nprofile = isp-10\n") as witness, listen(4):
+        claim(admitted(12) == 12, "profile = isp-10: it refuses nobody")
+        would = [r for r in witness.records if r["event"] == "refusal"]
+        claim(len(would) == 2 and all(r["action"] == "would-refuse" for r in would), "... and says what would have been done to two of 12",
+              str(len(would)))
+
+
+
+# ---- the client's port, and when there is none ----
+
+def router_socket(port, to=None):
+    """A socket of the router's own on the client's address and that port."""
+    with inside(ROUTER):
+        sock = socket.socket()
+    sock.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((ADDRESS[4]["cl"], port))
+    sock.settimeout(5)
+    if to:
+        sock.connect(to)
+    return sock
+
+
+def test_ports():
+    with Witness() as witness, listen(4) as listener:
+        # The very four numbers are in use here: connect() says EADDRNOTAVAIL, as it does while they are in TIME_WAIT.
+        blocker = router_socket(33340, (ADDRESS[4]["sv"], 25))
+        blocked, _ = listener.accept()
+        client = connect(4, source_port=33340)
+        server, peer = listener.accept()
+        claim(peer[0] == ADDRESS[4]["cl"] and peer[1] != 33340, "the connection exists already: another port, the address kept", str(peer))
+        client.close(), server.close(), blocker.close(), blocked.close()
+        claim("other-port" in witness.verdict_of(client).get("notes", []), "... with a note")
+        # Our own listening port as the client's.
+        client = connect(4, source_port=10025)
+        server, peer = listener.accept()
+        server.sendall(b"220 x\r\n")
+        claim(client.recv(100) == b"220 x\r\n" and peer[0] == ADDRESS[4]["cl"], "a client that comes from our own listening port is served", str(peer))
+        client.close(), server.close()
+        witness.verdict_of(client)
+        # One port of the client's, two servers' worth of connections, and again at once when the server closed first.
+        with listen(6):
+            for _ in range(5):
+                client = connect(4, source_port=33341)
+                server, peer = listener.accept()
+                server.sendall(b"221 x\r\n")
+                server.close()
+                got = ending(client)
+                client.close()
+                if got != (b"221 x\r\n", "fin"):
+                    break
+            claim(got == (b"221 x\r\n", "fin"), "the same port again and again, the server closing first", str(got))
+    # No port left at all: our own shortage, and said so; and the client hears of it at once.
+    run(ROUTER, "sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40003")
+    try:
+        with Witness(keep_client_port="no") as witness, listen(4) as listener:
+            kept = [pair(listener, 4) for _ in range(4)]
+            before = time.monotonic()
+            client = connect(4, wait=False)
+            try:
+                client.connect((ADDRESS[4]["sv"], 25))
+                how = ending(client)[1]
+            except ConnectionResetError:
+                how = "reset"
+            waited = time.monotonic() - before
+            record = witness.verdict_of(client)
+            claim(how == "reset" and waited < 1, "no port is left for the server leg: the client is reset at once", f"{how} {waited:.2f} s")
+            claim(record.get("fault") == "witness", "... and the witness blames itself",
+                  f"{record.get('fault')} {record.get('cause')} {record.get('explain')}")
+            for client, server, _ in kept:
+                client.close(), server.close()
+    finally:
+        run(ROUTER, "sysctl", "-qw", "net.ipv4.ip_local_port_range=32768 60999")
+
+
+def test_fast_open():
+    """A client that sends octets in its SYN: they arrive, once."""
+    for namespace in (CLIENT, SERVER, ROUTER):
+        run(namespace, "sysctl", "-qw", "net.ipv4.tcp_fastopen=3")
+    with Witness() as witness, listen(4) as listener, listen(4, UNSEEN_PORT) as unseen:
+        unseen.setsockopt(socket.IPPROTO_TCP, 23, 16)  # TCP_FASTOPEN
+        for where in (unseen, unseen, listener, listener):
+            client = connect(4, wait=False)
+            client.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT
+            client.connect((ADDRESS[4]["sv"], where.getsockname()[1]))
+            client.sendall(b"EHLO early\r\n")
+            server, _ = where.accept()
+            server.settimeout(5)
+            client.shutdown(socket.SHUT_WR)
+            got = ending(server)
+            server.sendall(b"250 x\r\n")
+            server.close()
+            back = ending(client)
+            client.close()
+        claim(got == (b"EHLO early\r\n", "fin") and back == (b"250 x\r\n", "fin"), "octets in the SYN (TCP Fast Open) arrive once", f"{got} {back}")
+        claim(witness.verdict_of(client).get("bytes-client") == 12, "... and are counted once")
+
+
+# ---- limits ----
+
+def test_server_limit():
+    """What a refusal by the server's own limit says: how many were open at that very instant, and the most there were."""
+    with Witness() as witness, listen(4) as listener:
+        def refused_by_server():
+            client, server, _ = pair(listener, 4)
+            server.sendall(b"421 4.7.0 x Error: too many connections from 10.81.1.2\r\n")
+            server.close()
+            ending(client)
+            client.close()
+            return witness.verdict_of(client)
+
+        kept = [greeted(listener) for _ in range(3)]
+        first = refused_by_server()
+        claim((first.get("fault"), first.get("cause"), first.get("concurrent"), first.get("concurrent-peak"), first.get("concurrent-limit")) ==
+              ("policy", "per-source-limit", 4, 4, 3), "refused as the 4th: 4 at that instant, 4 at most, the limit is 3",
+              str([first.get(key) for key in ("cause", "concurrent", "concurrent-peak", "concurrent-limit")]))
+        kept += [greeted(listener) for _ in range(3)]
+        for client, server in kept[2:]:
+            server.close(), client.close()
+        until(lambda: len(witness.verdicts()) == 5, 5)
+        last = refused_by_server()
+        claim((last.get("concurrent"), last.get("concurrent-peak")) == (3, 6), "later as the 3rd: 3 at that instant, and 6 at most before",
+              str([last.get(key) for key in ("concurrent", "concurrent-peak", "concurrent-limit")]))
+        for client, server in kept[:2]:
+            client.close(), server.close()
+
+
+def test_places_come_back():
+    """Every kind of end gives its place back: a hundred rounds of each, then exactly the limit fits."""
+    settings = ("[timeouts]\naction = enforce\ngreeting = 100ms\nsession = 10min\n"
+                "[limits]\nper-source = 5\nper-source-action = enforce\nover-limit = hold\nhold-longest = 100ms\n")
+    drop = ("FORWARD", "-p", "tcp", "--dport", "25", "--syn", "-j", "DROP")
+    with Witness(settings, connect_timeout="100ms") as witness:
+        def five(deed):
+            clients = [connect(4, wait=False) for _ in range(5)]
+            for client in clients:
+                try:
+                    client.connect((ADDRESS[4]["sv"], 25))
+                    deed(client)
+                except (ConnectionResetError, BrokenPipeError):
+                    pass
+            for client in clients:
+                try:
+                    ending(client)
+                except OSError:
+                    pass
+                client.close()
+
+        for _ in range(4):
+            five(lambda client: None)  # nobody listens: refused by the server's host
+            with rule(FIREWALL, 4, *drop):
+                five(lambda client: None)  # not answered in time
+                five(reset)  # gone while we were connecting
+        with listen(4) as listener:
+            for _ in range(4):
+                five(lambda client: None)  # never greeted: closed by our timeout
+                for _ in range(5):
+                    listener.accept()[0].close()
+            for number in range(10):
+                kept = [pair(listener, 4) for _ in range(5)]
+                for _, server, _ in kept:
+                    server.sendall(b"220 x\r\n")
+                over = [connect(4) for _ in range(4)]  # held: two leave by themselves, the others are refused
+                reset(over[0])
+                over[1].close()
+                if number % 2:
+                    kept[0][0].close(), kept[0][1].close()  # ... or get in
+                for client in over[2:]:
+                    client.settimeout(0.4)
+                    try:
+                        client.recv(100)
+                    except TimeoutError:
+                        pass
+                    client.close()
+                for client, server, _ in kept:
+                    if server.fileno() != -1:
+                        (reset if number % 3 else socket.socket.close)(server)
+                    client.close()
+                while select.select([listener], [], [], 0.05)[0]:
+                    listener.accept()[0].close()
+            until(lambda: len({r["session"] for r in witness.verdicts()}) == 4 * 3 * 5 + 4 * 5 + 10 * 9, 15)
+            claim(len(witness.verdicts()) == 4 * 3 * 5 + 4 * 5 + 10 * 9, "every one had its verdict", str(len(witness.verdicts())))
+            seen = {(r["action"], r.get("cause")) for r in witness.verdicts()}
+            for action, cause in (("none", "port-closed"), ("none", "connect-unanswered"), ("closed", "greeting-stall"), ("refused", "witness-limit")):
+                claim((action, cause) in seen, f"... among them {action} {cause}", "" if (action, cause) in seen else str(seen))
+        with listen(4) as listener:  # a new one: in the queue of the old one something dead may be left
+            kept = [pair(listener, 4) for _ in range(5)]
+            claim(len({peer for _, _, peer in kept}) == 5, "then five get in")
+            listener.settimeout(0.3)
+            late = connect(4)
+            try:
+                claim(False, "... and exactly five", str(listener.accept()[1]))
+            except TimeoutError:
+                claim(True, "... and exactly five")
+            late.close()
+            for client, server, _ in kept:
+                client.close(), server.close()
 
 
 sys.exit(run_tests(dict(globals())))
