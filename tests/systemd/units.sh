@@ -66,8 +66,9 @@ analysis() {
     said=$(cd "$units" && systemd-analyze verify --man=no --recursive-errors=no ./smtpwitness-proxy.socket ./*.service 2>&1)
     [ $? -eq 0 ] && [ -z "$said" ]
     judge 'systemd-analyze verify' $? "$said"
-    for unit in smtpwitness-proxy smtpwitness-proxy-bridge smtpwitness-nfq; do
-        said=$(cd "$units" && systemd-analyze security --offline=true --no-pager "./$unit.service" 2>&1)
+    for unit in "$units"/*.service; do
+        unit=${unit##*/}
+        said=$(cd "$units" && systemd-analyze security --offline=true --no-pager "./$unit" 2>&1)
         level=$(sed -nE 's/.*exposure level for .*: ([0-9]+)\.([0-9]).*/\1\2/p' <<<"$said")
         [ -n "$level" ] && [ "$level" -le "$BOUND" ]
         judge "exposure of $unit at most 1.6" $? "$(tail -n 1 <<<"$said")"
