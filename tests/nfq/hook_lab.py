@@ -213,8 +213,10 @@ class Server(threading.Thread):
 class Talker:
     """A client that speaks line by line."""
 
-    def __init__(self, version, timeout=20):
-        self.socket = connect(version, timeout)
+    def __init__(self, version, timeout=20, address=None):
+        self.socket = connect(version, timeout, wait=address is None)
+        if address:
+            self.socket.connect((address, 25))
         self.stream = self.socket.makefile("rb")
         self.read()
 

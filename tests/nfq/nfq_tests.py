@@ -771,6 +771,39 @@ def host_dialogue(client, server):
     return name
 
 
+def test_translated():
+    """This router translates the server's address (DNAT), and in a second round the clients', too (SNAT)."""
+    public = {4: "10.81.1.1", 6: "fd81:1::1"}
+    ours = {4: "10.81.2.1", 6: "fd81:2::1"}
+    for version in public:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(rule(ROUTER, version, "PREROUTING", "-t", "nat", "-d", public[version], "-p", "tcp", "--dport", "25",
+                                     "-j", "DNAT", "--to-destination", ADDRESS[version]["sv"]))
+            for name in ("DNAT", "DNAT and SNAT"):
+                if name != "DNAT":
+                    stack.enter_context(rule(ROUTER, version, "POSTROUTING", "-t", "nat", "-o", "r1", "-p", "tcp", "--dport", "25",
+                                             "-j", "SNAT", "--to-source", ours[version]))
+                found = rules("check", check=False).stdout
+                claim(("both their addresses translated" in found) == (name != "DNAT"), f"{name} v{version}: check warns where a probe would harm", found)
+                with Witness(probe="yes" if name == "DNAT" else "no") as witness:
+                    server = Server(version, {"patience": 7})
+                    talker = Talker(version, address=public[version])
+                    talker.to_data()
+                    answer = talker.read()
+                    claim(answer.startswith(b"421 4.4.2"), f"{name} v{version}: the server's 421 arrives, whatever was probed", answer)
+                    talker.close()
+                    verdict = witness.of(talker.socket)
+                    claim(verdict.get("server", "").strip("[]").startswith(ADDRESS[version]["sv"]),
+                          f"{name} v{version}: the server's own address is named", verdict)
+                    claim((verdict.get("fault"), verdict.get("cause")) == ("client", "data-start-stall"), f"{name} v{version}: the client, after 354", verdict)
+                    if name == "DNAT":
+                        claim(verdict.get("probe") == "answered" and verdict.get("confidence") == "certain",
+                              f"{name} v{version}: its host answered a probe", verdict)
+                    else:
+                        claim(verdict.get("confidence") != "certain", f"{name} v{version}: no more is said than was seen", verdict)
+                    server.close()
+
+
 def test_signals():
     with Witness() as witness:
         witness.process.send_signal(signal.SIGHUP)
