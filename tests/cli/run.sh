@@ -182,8 +182,37 @@ ended() { # name code seconds
     judge "$1" $? "exit $status, expected $2"
 }
 
+# Exit code, what is found, and that a remedy stands below it.
+finds() { # name code pattern command...
+    local name=$1 code=$2 pattern=$3 status
+    shift 3
+    inside "$@" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    [ "$status" -eq "$code" ] && [ ! -s "$work/err" ] && grep -A 1 -E -- "$pattern" "$work/out" | grep -qE '^remedy: .|^this machine: no problem'
+    judge "$name" $? "exit $status: $(head -c 400 "$work/err" "$work/out")"
+}
+
+machine() {
+    local proxy=("$program" check --machine=proxy)
+    inside sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    printf '[proxy]\nlisten-port = 20025\n' >"$work/machine.conf"
+    printf '[proxy]\nmax-sessions = 5000\n' >"$work/many.conf"
+    printf '[log]\njson-file = %s/none/file\n' "$work" >"$work/json.conf"
+    finds 'check: a machine that is good for the proxy' 0 '^this machine: no problem for proxy$' "${proxy[@]}" "$work/machine.conf"
+    finds 'check: and for the packet hook' 0 '^this machine: no problem for nfq$' "$program" check --machine=nfq "$work/machine.conf"
+    finds 'check: too few descriptors for max-sessions' 1 'problem: .*max-sessions = 5000 needs [0-9]+ descriptors' \
+        prlimit --nofile=1000:1000 "${proxy[@]}" "$work/many.conf"
+    finds 'check: few descriptors' 0 'warning: 1000 descriptors allow only 468 sessions' prlimit --nofile=1000:1000 "${proxy[@]}" "$work/machine.conf"
+    finds 'check: no folder for the JSON file' 1 "problem: .*json-file: cannot write in $work/none" "${proxy[@]}" "$work/json.conf"
+    finds 'check: no root' 1 'problem: missing privilege CAP_NET_RAW' \
+        setpriv --reuid 65534 --regid 65534 --clear-groups "${proxy[@]}" "$work/machine.conf"
+    inside sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
+    finds 'check: what the rules find is found' 1 'problem: net.ipv4.ip_forward is 0' "${proxy[@]}" "$work/machine.conf"
+}
+
 running() {
     ip netns add "$namespace" && inside ip link set lo up
+    machine
     printf '[proxy]\nlisten-port = 20025\ndrain = 2s\n[limits]\nper-source = 20\n' >"$work/run.conf"
     start
     said 'ready line' '^smtpwitness: proxy: ready, listening on port 20025$'
@@ -201,6 +230,8 @@ running() {
     judge 'CAP_NET_RAW, no other privilege and no new ones in any thread' "$bad" "$(grep -h Cap "/proc/$witness/task/"*/status | sort | uniq -c | head -c 400)"
     [ "$(grep -L '^Seccomp:.2' "/proc/$witness/task/"*/status)" = '' ]
     judge 'a system call filter in every thread' $? "$(grep -h Seccomp: "/proc/$witness/task/"*/status | sort | uniq -c)"
+    inside sysctl -qw net.ipv4.ip_forward=1
+    finds 'check: a port in use' 0 'warning: .*listen-port = 20025: in use' "$program" check --machine=proxy "$work/machine.conf"
     inside timeout 20 "$program" proxy --config "$work/run.conf" --foreground 2>"$work/err"
     [ $? -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && grep -q 'listen-port = 20025: in use' "$work/err"
     judge 'a port in use is one line and exit 1' $? "$(head -c 400 "$work/err")"

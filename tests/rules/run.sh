@@ -509,7 +509,7 @@ test_checks_no_ipv6() { # a kernel without IPv6: its sysctls are not there, and 
         # shellcheck disable=SC2086,SC2016  # words on purpose; for the inner shell
         output=$(router unshare -m sh -c 'mount -t tmpfs none /proc/sys/net/ipv6 && PATH=$0:$PATH exec "$@"' "$scratch/fake" "$rules" proxy $verb 2>&1)
         check_status "a kernel without IPv6: $verb" 0 $?
-        case $output in *IPv6* | *ip6tables:* | *'not supported'*) not_ok "a kernel without IPv6: $verb says nothing of it" "$output" ;; esac
+        case $output in *IPv6* | *'not supported'*) not_ok "a kernel without IPv6: $verb says nothing of it" "$output" ;; esac
     done
     fakes_end
 }
