@@ -148,6 +148,11 @@ static const struct rule rules[] = {
      .cause = CAUSE_PROBE_ONLY, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
 
     /* --- what somebody said in plain words outranks what TCP shows --------------------------------------------- */
+    /* One direction alone shows words without what they answer. */
+    {.name = "one-way-said", .all = FACT_ONE_WAY,
+     .any = FACT_REPLY_DECIDES | FACT_VERB_MASKED | FACT_EARLY_TALK | FACT_BODY_WITHOUT_354 | FACT_CAPABILITY_MASKED |
+            FACT_ALERT_BY_CLIENT | FACT_ALERT_BY_SERVER,
+     .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
     {.name = "verbs-rewritten", .all = FACT_VERB_MASKED | FACT_ERRORS_BEFORE,
      .none = FACT_MAIL_ACCEPTED | FACT_OBSERVER_GAP, /* it may be a line of a body whose beginning we missed */
      .cause = CAUSE_VERBS_REWRITTEN, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
@@ -839,9 +844,29 @@ static void add_contributor(const struct facts *facts, struct verdict *verdict)
     }
 }
 
+/* What TCP itself proves about a leg needs no knowledge of the dialogue. */
+static bool cause_is_of_tcp(enum cause cause)
+{
+    return cause == CAUSE_LEG_UNANSWERED || cause == CAUSE_PATH_MTU_BLACK_HOLE ||
+           cause == CAUSE_NOT_READING || cause == CAUSE_UNREACHABLE || cause == CAUSE_OCTETS_LOST ||
+           cause == CAUSE_RESET_INJECTED || cause == CAUSE_STATE_EXPIRED;
+}
+
+/* It began before we saw it, and nothing we saw was answered: what looks like the end of a body, or a command, may be text. Then only
+ * a reply that decides, TCP, or what we did ourselves, tells something. */
+static bool is_guesswork(const struct rule *rule, const struct facts *facts)
+{
+    bool ours =
+        rule->fault == BLAME_NONE || rule->fault == BLAME_WITNESS || rule->limit_by == LIMIT_BY_WITNESS;
+    return facts->blind && !ours && !cause_is_of_tcp(rule->cause) && (rule->all & FACT_REPLY_DECIDES) == 0;
+}
+
+static const struct rule blind_rule = {.name = "blind", .cause = CAUSE_CAPTURE_GAP, .fault = BLAME_UNKNOWN};
+
 void attribution_judge(const struct facts *facts, struct verdict *verdict)
 {
     const struct rule *rule = rule_find(facts);
+    rule = is_guesswork(rule, facts) ? &blind_rule : rule;
     verdict->cause = rule->cause;
     verdict->fault = blame_resolve(rule->fault, facts->suspect);
     verdict->also = also_resolve(rule->also, facts);

@@ -3,6 +3,7 @@
 #ifndef SMTPWITNESS_CORE_FAULT_FACTS_H
 #define SMTPWITNESS_CORE_FAULT_FACTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/base/phase.h"
@@ -122,7 +123,8 @@ struct facts {
     const struct leg_evidence *server_leg;  /* may be NULL */
     uint8_t alert;                          /* TLS alert description */
     uint16_t reply_code;
-    uint32_t near;                         /* enum near: what other connections show */
+    bool blind;    /* it began before we saw it, and no answer has shown since where it stands */
+    uint32_t near; /* enum near: what other connections show */
     uint32_t concurrent, concurrent_limit; /* of the source, for the sentence */
     uint32_t limit_said;                   /* the limit that the server's reply names, 0 = none */
 };

@@ -389,6 +389,16 @@ def _(s):
     s.fin(s.client)
 
 
+@built("s09-server-only-said", "none,unknown", "", "what the server alone says is no answer to anything", keep="server")
+def _(s):
+    s.data()
+    s.says(s.client, filler(0))
+    s.says(s.server, "552 5.3.4 Message too big for system\r\n")
+    s.fin(s.server)
+    s.capture.wait(0.01)
+    s.rst(s.client)
+
+
 @built("s10-probe", "none", "probe-only", "connects and resets")
 def _(s):
     s.handshake()
@@ -776,7 +786,7 @@ def _(s):
     s.says(s.server, "250 2.1.5 Ok\r\n")
     s.says(s.client, "DATA\r\n")
     s.says(s.server, "354 go\r\n")
-    s.says(s.client, "Subject: x\r\n\r\nx\r\n", pause=0.001)
+    s.says(s.client, "Subject: x\r\n\r\n" + "x" * 70 + "\r\n" + "y" * 70 + "\r\n", pause=0.001)
     s.says(s.client, ".", pause=0.2)
     end = s.says(s.client, "\r\n", pause=0.3, ack=False)
     for wait in (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6):

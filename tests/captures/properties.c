@@ -271,6 +271,14 @@ static void lose_some(const struct packets *from, struct packets *to)
     }
 }
 
+/* It begins somewhere in the middle of everything. */
+static void cut_the_beginning(const struct packets *from, struct packets *to)
+{
+    for (size_t i = any((uint32_t)from->count); i < from->count; i++) {
+        packets_add_copy(to, &from->at[i]);
+    }
+}
+
 /* The direction of each capture's first TCP packet and what ICMP says to its sender, or the rest. By ports too: on a loopback both
  * addresses are the same. */
 static void keep_direction(const struct packets *from, struct packets *to, bool first)
@@ -628,12 +636,13 @@ static void server_resets_behind_quit(const struct packets *from, struct packets
 /* ---- what must hold ---- */
 
 enum rule {
-    RULE_SAME,     /* the same fault and cause for every session */
-    RULE_NO_NEW,   /* nobody is blamed who was not blamed before */
-    RULE_TWO_EACH, /* ... and what was clean is so twice */
-    RULE_NO_FAULT, /* where nobody was blamed, nobody is */
-    RULE_NOT_SURE, /* ... or it is called possible at most */
-    RULE_INNOCENT, /* nobody is blamed; but for a connection without octets, which looks the same */
+    RULE_SAME,       /* the same fault and cause for every session */
+    RULE_NO_NEW,     /* nobody is blamed who was not blamed before */
+    RULE_TWO_EACH,   /* ... and what was clean is so twice */
+    RULE_NEW_UNSURE, /* ... or it is called possible at most */
+    RULE_NO_FAULT,   /* where nobody was blamed, nobody is */
+    RULE_NOT_SURE,   /* ... or it is called possible at most */
+    RULE_INNOCENT,   /* nobody is blamed; but for a connection without octets, which looks the same */
 };
 
 static const struct variant {
@@ -648,6 +657,7 @@ static const struct variant {
     {"every packet before and behind a router", twice_forwarded, RULE_NO_NEW, 1},
     {"every packet before and behind a slow router", twice_queued, RULE_NO_FAULT, 12},
     {"5 % lost by the capture", lose_some, RULE_NOT_SURE, 30},
+    {"without its beginning", cut_the_beginning, RULE_NEW_UNSURE, 16},
     {"one direction", keep_first_direction, RULE_INNOCENT, 1},
     {"the other direction", keep_other_direction, RULE_INNOCENT, 1},
     {"snap length 96", snap_96, RULE_INNOCENT, 1},
@@ -683,6 +693,18 @@ static bool is_known(const struct outcomes *before, const struct outcome *outcom
         const struct outcome *old = &before->at[i];
         if (same_session(old, outcome) && is_blame(old) &&
             (old->fault == outcome->fault || (old->also >> outcome->fault & 1u) != 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whoever was blamed before is not excluded now. */
+static bool is_left_open(const struct outcomes *before, const struct outcome *outcome)
+{
+    for (size_t i = 0; i < before->count; i++) {
+        const struct outcome *old = &before->at[i];
+        if (same_session(old, outcome) && is_blame(old) && (outcome->also >> old->fault & 1u) != 0) {
             return true;
         }
     }
@@ -726,6 +748,9 @@ static bool outcome_holds(enum rule rule, const struct outcomes *before, const s
     case RULE_NO_NEW:
     case RULE_TWO_EACH:
         return is_known(before, outcome);
+    case RULE_NEW_UNSURE:
+        return is_known(before, outcome) || is_left_open(before, outcome) ||
+               outcome->confidence == CONFIDENCE_POSSIBLE;
     case RULE_NO_FAULT:
         return was_blamed(before, outcome, false);
     case RULE_NOT_SURE:

@@ -419,6 +419,37 @@ static void test_an_end_alone_opens_nothing(void **state)
     assert_int_equal(verdicts, 0);
 }
 
+/* A body whose beginning passed before our time, with a line in it that looks like its end. */
+static void test_nothing_seen_answered_accuses_nobody(void **state)
+{
+    (void)state;
+    say(SIDE_CLIENT, "of a message\n.\n");
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "MAIL is what this line is about\r\n.\r\n");
+    acknowledge(SIDE_SERVER);
+    wait_s(610);
+    acknowledge(SIDE_CLIENT);
+    fin(SIDE_CLIENT);
+    acknowledge(SIDE_SERVER);
+    assert_said_within(130);
+    assert_int_equal(verdict.fault, FAULT_UNKNOWN);
+}
+
+/* ... but an answer shows where it stands. */
+static void test_one_answer_is_enough(void **state)
+{
+    (void)state;
+    say(SIDE_CLIENT, "MAIL FROM:<a@client.test>\r\n");
+    say(SIDE_SERVER, "250 ok\r\n");
+    say(SIDE_CLIENT, "RCPT TO:<b@server.test>\r\n");
+    acknowledge(SIDE_SERVER);
+    wait_s(310);
+    fin(SIDE_CLIENT);
+    acknowledge(SIDE_SERVER);
+    assert_one_within(130);
+    assert_int_equal(verdict.fault, FAULT_SERVER);
+}
+
 /* ---- a SYN that nobody answers ---- */
 
 static void syn_after(unsigned seconds)
@@ -545,6 +576,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_client_leaves_a_live_leg, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_alone_opens_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_seen_answered_accuses_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_answer_is_enough, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_gives_up_connecting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_syn_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_connecting_stalls, setup, teardown),
