@@ -248,12 +248,16 @@ static const struct rule rules[] = {
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_CERTAIN},
     {.name = "left-inside-tls", .ends = BY_CLIENT,
      .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL) | PHASE(HELO),
-     .all = FACT_TLS, .none = FACT_OWED_SERVER | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_REVEALED |
-     FACT_PROBE_UNANSWERED | FACT_TLS_REPLY_THEN_CLOSE,
+     .all = FACT_TLS | FACT_OWED_CLIENT, .none = LEG_FAILED | FACT_RESET_FOREIGN | FACT_TLS_REPLY_THEN_CLOSE,
+     .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
+    /* Nobody is known to owe: a ticket may have been taken for the answer that was waited for. */
+    {.name = "left-inside-tls-at-once", .ends = BY_CLIENT,
+     .phases = PHASE(OPAQUE) | PHASE(IDLE) | PHASE(CLOSED) | PHASE(MAIL) | PHASE(HELO),
+     .all = FACT_TLS, .none = FACT_OWED_SERVER | LEG_FAILED | FACT_RESET_FOREIGN | FACT_TLS_REPLY_THEN_CLOSE | FACT_STALLED,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_LIKELY},
     /* Behind an answer to what looks like an envelope: a mail may have been open. */
     {.name = "left-in-envelope-inside-tls", .ends = BY_CLIENT, .all = FACT_TLS_INFERRED | FACT_TLS_REPLY_THEN_CLOSE,
-     .none = FACT_OWED_SERVER | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_REVEALED | FACT_PROBE_UNANSWERED,
+     .none = FACT_OWED_SERVER | LEG_FAILED | FACT_RESET_FOREIGN,
      .cause = CAUSE_CLEAN, .fault = BLAME_NONE, .sureness = SURE_POSSIBLE},
     {.name = "answered-inside-tls", .ends = BY_SERVER, .all = FACT_TLS_INFERRED | FACT_TLS_QUIT_LIKELY,
      .none = FACT_STALLED | FACT_UNDELIVERED | FACT_RESET_FOREIGN | FACT_TLS_QUIT_SIZED,
