@@ -295,9 +295,13 @@ static const struct rule rules[] = {
      .sureness = SURE_LIKELY},
 
     /* --- the body ran all the time, too slowly for somebody's patience: what held it up? ------------------------- */
-    {.name = "slow-unscaled", .ends = IMPATIENT, .all = FACT_FLOWING, .boxes = BOX(UNSCALED) | BOX(TRACKED),
+    {.name = "slow-unscaled", .ends = IMPATIENT, .all = FACT_FLOWING, .boxes = BOX(UNSCALED),
      .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
+    /* A queue as long as that window overflows just there, too. */
+    {.name = "slow-tracked", .ends = IMPATIENT, .all = FACT_FLOWING, .boxes = BOX(TRACKED),
+     .cause = CAUSE_WINDOW_SCALE_BROKEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT) | ALSO(SUSPECT_NETWORK),
+     .sureness = SURE_LIKELY, .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "slow-sequence", .ends = IMPATIENT, .all = FACT_FLOWING, .boxes = BOX(SEQUENCE),
      .cause = CAUSE_SEQUENCE_REWRITTEN, .fault = BLAME_MIDDLEBOX, .also = ALSO(SUSPECT_NETWORK), .sureness = SURE_LIKELY,
      .limit_by = LIMIT_BY_MIDDLEBOX},
