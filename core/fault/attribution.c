@@ -150,7 +150,7 @@ static const struct rule rules[] = {
     /* --- what somebody said in plain words outranks what TCP shows --------------------------------------------- */
     /* One direction alone shows words without what they answer. */
     {.name = "one-way-said", .all = FACT_ONE_WAY,
-     .any = FACT_REPLY_DECIDES | FACT_VERB_MASKED | FACT_EARLY_TALK | FACT_BODY_WITHOUT_354 | FACT_CAPABILITY_MASKED |
+     .any = FACT_REPLY_DECIDES | FACT_VERB_MASKED | FACT_EARLY_TALK | FACT_BODY_REFUSED | FACT_CAPABILITY_MASKED |
             FACT_ALERT_BY_CLIENT | FACT_ALERT_BY_SERVER,
      .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
     {.name = "verbs-rewritten", .all = FACT_VERB_MASKED | FACT_ERRORS_BEFORE,
