@@ -14,13 +14,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define DEADLINES_A_MOMENT 64u /* more of them at one time would be a spinning worker */
 
 static const char *const lines[] = {
-    "220 mx ESMTP\r\n",      "EHLO c\r\n",       "250-mx\r\n250-STARTTLS\r\n250-LIMITS RCPTMAX=5\r\n250 CHUNKING\r\n",
-    "MAIL FROM:<a@c>\r\n",   "250 ok\r\n",       "RCPT TO:<b@mx>\r\n",
-    "DATA\r\n",              "354 go\r\n",       "text\r\n",
-    ".\r\n",                 "QUIT\r\n",         "221 bye\r\n",
-    "421 4.4.2 timeout\r\n", "BDAT 20 LAST\r\n", "AUTH LOGIN\r\n",
-    "334 VXNlcg==\r\n",      "STARTTLS\r\n",     "421 4.7.0 too many connections\r\n",
-    "RSET\r\n",              "250-half",         "XX",
+    "220 mx ESMTP\r\n",
+    "EHLO c\r\n",
+    "250-mx\r\n250-STARTTLS\r\n250-LIMITS RCPTMAX=5\r\n250 CHUNKING\r\n",
+    "MAIL FROM:<a@c>\r\n",
+    "250 ok\r\n",
+    "RCPT TO:<b@mx>\r\n",
+    "DATA\r\n",
+    "354 go\r\n",
+    "text\r\n",
+    ".\r\n",
+    "QUIT\r\n",
+    "221 bye\r\n",
+    "421 4.4.2 timeout\r\n",
+    "BDAT 20 LAST\r\n",
+    "AUTH LOGIN\r\n",
+    "334 VXNlcg==\r\n",
+    "STARTTLS\r\n",
+    "421 4.7.0 too many connections\r\n",
+    "RSET\r\n",
+    "250-half",
+    "XX",
 };
 #define LINE_COUNT (sizeof lines / sizeof lines[0])
 
