@@ -158,6 +158,7 @@ static void run(struct watcher *watcher, const struct supervised *supervised)
         case SIGNALS_NONE:
             break;
         case SIGNALS_STOP:
+        case SIGNALS_HAND_OVER:
             return;
         case SIGNALS_RELOAD:
             reload(watcher);

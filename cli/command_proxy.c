@@ -200,13 +200,15 @@ static void reload(struct witness *witness)
     tell_status(witness);
 }
 
-/* The first time begins to drain, the second ends it. */
-static void stop(struct witness *witness, uint64_t now_us)
+/* The first time begins to drain, the second ends it. A farewell would let new connections pass by a successor unseen. */
+static void stop(struct witness *witness, bool farewell, uint64_t now_us)
 {
     if (witness->drain_until_us == NEVER_US) {
         uint32_t open;
 
-        (void)gate_say_farewell(&witness->gate); /* first, so that nobody comes to closed listeners */
+        if (farewell) {
+            (void)gate_say_farewell(&witness->gate); /* first, so that nobody comes to closed listeners */
+        }
         witness->sign_due_us = NEVER_US;
         open = proxy_drain(witness->proxy);
         witness->drain_until_us = now_us + witness->settings->proxy.drain_us;
@@ -287,7 +289,10 @@ static void run(struct witness *witness)
         case SIGNALS_NONE:
             break;
         case SIGNALS_STOP:
-            stop(witness, now_us);
+            stop(witness, true, now_us);
+            break;
+        case SIGNALS_HAND_OVER:
+            stop(witness, false, now_us);
             break;
         case SIGNALS_RELOAD:
             reload(witness);

@@ -11,6 +11,7 @@ static void fill_set(sigset_t *set)
     sigaddset(set, SIGINT);
     sigaddset(set, SIGHUP);
     sigaddset(set, SIGUSR1);
+    sigaddset(set, SIGUSR2);
 }
 
 void signals_block(void)
@@ -42,6 +43,8 @@ enum signals_event signals_read(int fd)
     case SIGTERM:
     case SIGINT:
         return SIGNALS_STOP;
+    case SIGUSR2:
+        return SIGNALS_HAND_OVER;
     case SIGHUP:
         return SIGNALS_RELOAD;
     case SIGUSR1:

@@ -1,5 +1,6 @@
 /* signals - what an administrator tells a running witness, read from a descriptor in the main thread.
  *   SIGTERM, SIGINT  drain, then stop; a second one stops at once
+ *   SIGUSR2          the same, when another process takes what comes
  *   SIGHUP           reload the configuration
  *   SIGUSR1          log peaks and statistics now
  * Threads: signals_block() in the main thread before any other thread starts, so that workers inherit the mask. */
@@ -13,11 +14,12 @@
 enum signals_event {
     SIGNALS_NONE = 0,
     SIGNALS_STOP,
+    SIGNALS_HAND_OVER,
     SIGNALS_RELOAD,
     SIGNALS_REPORT,
 };
 
-/* Blocks the four and ignores SIGPIPE (a peer that is gone is an error code, not a signal). */
+/* Blocks the five and ignores SIGPIPE (a peer that is gone is an error code, not a signal). */
 void signals_block(void);
 
 /* A descriptor that polls readable when a signal waits; -1 with errno. Close it with close(). */

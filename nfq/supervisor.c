@@ -150,6 +150,7 @@ static void pass_on(struct supervisor *supervisor, enum signals_event event)
     case SIGNALS_NONE:
         return;
     case SIGNALS_STOP:
+    case SIGNALS_HAND_OVER:
         if (!supervisor->stopping)
             notify_stopping("stopping", 0);
         supervisor->stopping = true;
@@ -159,9 +160,9 @@ static void pass_on(struct supervisor *supervisor, enum signals_event event)
         break;
     }
     if (supervisor->link_fd != -1)
-        (void)kill(supervisor->child, event == SIGNALS_STOP     ? SIGTERM
-                                      : event == SIGNALS_RELOAD ? SIGHUP
-                                                                : SIGUSR1);
+        (void)kill(supervisor->child, event == SIGNALS_RELOAD   ? SIGHUP
+                                      : event == SIGNALS_REPORT ? SIGUSR1
+                                                                : SIGTERM);
 }
 
 static uint64_t patience_us(const struct supervisor *supervisor)

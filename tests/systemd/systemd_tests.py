@@ -97,7 +97,19 @@ def rules_are_there(guest):
 
 # -- claims ----------------------------------------------------------------------------------------------------------
 
+def package_by_lintian():
+    if shutil.which("lintian") is None:
+        skip("lintian has nothing to say of the package", "lintian is not installed")
+        return
+    said = subprocess.run(["lintian", "--allow-root", str(DEB)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    claim(said.returncode == 0 and not said.stdout.strip(), "lintian has nothing to say of the package", said.stdout)
+    overrides = (PROJECT / "debian/smtpwitness.lintian-overrides").read_text().splitlines()
+    unexplained = [line for before, line in zip(["", *overrides], overrides) if not line.startswith("#") and not before.startswith("#")]
+    claim(not unexplained, "... and each override is explained", unexplained)
+
+
 def test_install(guest, server):
+    package_by_lintian()
     shutil.copy(DEB, guest.root / PACKAGE.lstrip("/"))
     guest.run("dpkg", "-i", PACKAGE)
     states = [active(guest, f"smtpwitness-{mode}") for mode in ("proxy", "nfq", "proxy-bridge", "proxy.socket")]
@@ -252,6 +264,10 @@ def restart_under_load(guest, server, name, action, unit):
     measured(f"{name}: took {took:.1f} s; {load.told()}")
     claim(not load.failures and load.delivered > 20, f"{name} under load: 0 refused connections, 0 lost mails", load.told())
     claim(guest.show(unit, "MainPID") not in ("0", old), f"{name}: a new process serves", old)
+    if unit == "smtpwitness-proxy":
+        ours = "|".join(re.escape(address) for address in load.sources.values())
+        claim(until(lambda: len(lines(guest, rf"^verdict .*client=\[?({ours})\]?:", since)) == load.delivered, 5), f"{name}: no connection passes by unseen",
+              f"{len(lines(guest, f'^verdict .*({ours})', since))} verdicts of {load.delivered} mails")
     return since, long_session
 
 
