@@ -178,9 +178,9 @@ policy_remove() { # FAMILY MARK TABLE PRIORITY
 # ---- tables that exist only because of us; undoing a load ----
 # A mode names its marker chain in mode_made: it is never visited and says that the table did not exist before us.
 
-plan_made() { # FAMILY TABLE: the marker of a table that only we need
+plan_made() { # FAMILY TABLE: the marker of a table that only we need, or we and the other mode; the last one takes it away
     firewall_is_nft || return 0
-    if ! ruleset_has_table "$work/before.$1" "$2" || ruleset_has_chain "$work/before.$1" "$2" "$mode_made"; then
+    if ! ruleset_has_table "$work/before.$1" "$2" || ruleset_has_chain "$work/before.$1" "$2" 'SMTPWITNESS_[A-Z_]*MADE'; then
         echo ":$mode_made"
     fi
 }

@@ -229,6 +229,12 @@ the rules are loaded, new connections pass unseen; start smtpwitness proxy, or g
     proxy unload
     for family in ip ip6; do for table in filter mangle raw; do router nft delete table "$family" "$table"; done; done
     check_equal 'unload leaves even the tables as they were' "$pristine" "$(state)"
+    for first in proxy nfq; do
+        case $first in proxy) second=nfq ;; nfq) second=proxy ;; esac
+        router "$rules" "$first" load 2>/dev/null && router "$rules" "$second" load 2>/dev/null
+        router "$rules" "$first" unload && router "$rules" "$second" unload
+        check_equal "both modes, $first first to come and to go: even the tables are as they were" "$pristine" "$(state)"
+    done
     proxy load --port 25,587 2>/dev/null
     check_has 'unload ends what the kernel keeps of sessions, but not of the host itself' \
         "ss -K state time-wait '( sport = :25 or dport = :25 or sport = :587 or dport = :587 ) and not src 10.0.2.1" "$(proxy unload -n)"
