@@ -186,7 +186,9 @@ static void silence_ends(struct session *session, uint64_t now_us)
 {
     session->progress_us = now_us;
     session->flags &= ~(uint32_t)SESSION_SILENCE_FLAGS;
-    if (session->legs != NULL && session->end == SESSION_END_NONE) { /* a probe belongs to one silence */
+    /* A probe belongs to one silence; where the server's word may be its leave, the verdict is about that silence. */
+    if (session->legs != NULL && session->end == SESSION_END_NONE &&
+        !(session->flags & SESSION_OUT_OF_TURN)) {
         for (unsigned i = 0; i < SIDE_PAIR; i++) {
             session->legs[i].probe = PROBE_NONE;
             session->legs[i].flags &= ~(uint32_t)LEG_TAPPED; /* the tap watched that silence, not the next */

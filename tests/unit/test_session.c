@@ -2296,6 +2296,30 @@ static void envelope_inside_tls(void)
     inside(SIDE_SERVER, 37);
 }
 
+/* ... and what the probe of the client showed is not forgotten over the server's leave, only over the client's own word. */
+static void test_probe_outlives_a_leave_inside_tls(void **state) /* S50 through TLS */
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        envelope_inside_tls();
+        inside(SIDE_CLIENT, 1500);
+        wait_ms(6500);
+        leg(SIDE_CLIENT, (struct leg_evidence){.probe = PROBE_UNANSWERED});
+        inside(SIDE_SERVER, 47);
+        if (i == 1) {
+            inside(SIDE_CLIENT, 6);
+            inside(SIDE_SERVER, 15);
+        }
+        inside(SIDE_SERVER, 2);
+        leg(SIDE_CLIENT, session.legs[0]); /* the sample at the end */
+        ends(SESSION_END_SERVER_FIN);
+        const struct verdict *verdict = finish();
+        assert_string_equal(fault_name(verdict->fault),
+                            fault_name(i == 0 ? FAULT_CLIENT_NETWORK : FAULT_NONE));
+    }
+}
+
 /* Inside TLS, behind a message whose last record is no dot: both sides are probed. */
 static void test_both_are_probed_where_tls_hides_who_owes(void **state) /* S50 through TLS */
 {
@@ -2536,6 +2560,7 @@ int main(void)
         cmocka_unit_test(test_tarpit),
         cmocka_unit_test(test_closed_window_and_nobody_answers),
         cmocka_unit_test(test_both_are_probed_where_tls_hides_who_owes),
+        cmocka_unit_test(test_probe_outlives_a_leave_inside_tls),
         cmocka_unit_test(test_reset_behind_a_failed_leg),
         cmocka_unit_test(test_reset_of_a_host_whose_connection_is_gone),
         cmocka_unit_test(test_the_first_bye_inside_tls_counts),
