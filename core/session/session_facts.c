@@ -16,10 +16,8 @@ bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
     if (leg->flags & LEG_TIMED_OUT) {
         return true;
     }
-    /* On a leg whose queues are full an acknowledgement takes its time, too. */
-    uint64_t least_us = UNDELIVERED_US + 2 * (uint64_t)leg->rtt_us;
     return leg->unacked_octets > 0 && leg->retrans_count > 0 && leg->unacked_since_us != 0 &&
-           at_us > leg->unacked_since_us && at_us - leg->unacked_since_us >= least_us;
+           at_us > leg->unacked_since_us && at_us - leg->unacked_since_us >= UNDELIVERED_US;
 }
 
 /* What is said at the end itself, such as a 421, cannot have been acknowledged yet. */

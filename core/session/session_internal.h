@@ -48,7 +48,7 @@ enum session_flag {
 #define SESSION_TLS_SHORT_OCTETS 40
 
 /* A leg's octets count as undelivered only when they were repeated and stayed unacknowledged this long: one lost
- * segment is repaired within a retransmission timeout (RFC 6298: 1 s at first); and two round trips more. */
+ * segment is repaired within a retransmission timeout (RFC 6298: 1 s at first). */
 #define UNDELIVERED_US 1000000
 
 static inline struct neighbours *session_neighbours(const struct session *session)

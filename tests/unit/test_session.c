@@ -1689,26 +1689,6 @@ static void test_leaving_behind_a_failed_leg(void **state) /* S25 in the greetin
     }
 }
 
-/* Seconds without an acknowledgement are the rule where a round trip takes as long. */
-static void test_a_slow_leg_is_not_a_dead_one(void **state) /* S53 against S22 */
-{
-    (void)state;
-    for (unsigned i = 0; i < 2; i++) {
-        struct leg_evidence evidence = stuck(LEG_TAPPED, i == 0 ? 3000 : 6000);
-        story_begin();
-        hello();
-        client("MAIL FROM:<a@client.test>\r\n");
-        wait_ms(i == 0 ? 3000 : 6000);
-        evidence = stuck(LEG_TAPPED, i == 0 ? 3000 : 6000);
-        evidence.rtt_us = 2200000;
-        leg(SIDE_SERVER, evidence);
-        ends(SESSION_END_CLIENT_FIN);
-        const struct verdict *verdict = finish();
-        assert_string_equal(cause_name(verdict->cause),
-                            cause_name(i == 0 ? CAUSE_GAVE_UP_EARLY : CAUSE_LEG_UNANSWERED));
-    }
-}
-
 /* The server closes just when a command is on its way to it: it has left no command unanswered. */
 static void test_fin_crosses_a_command(void **state) /* S37 against S61 */
 {
@@ -2546,7 +2526,6 @@ int main(void)
         cmocka_unit_test(test_421_without_a_reason),
         cmocka_unit_test(test_formal_words_after_a_silence),
         cmocka_unit_test(test_leaving_behind_a_failed_leg),
-        cmocka_unit_test(test_a_slow_leg_is_not_a_dead_one),
         cmocka_unit_test(test_fin_crosses_a_command),
         cmocka_unit_test(test_picked_up_between_pipelined_commands),
         cmocka_unit_test(test_prohibited_by_whom),
