@@ -251,6 +251,8 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
         enforcer_takes(enforcer, &packet, queued, now_us, &verdict))
         return verdict;
     if (parsed && (slot = prober_match(&observer->prober, &packet)) != NULL) {
+        if (prober_provoked(&observer->prober, slot, &packet))
+            return QUEUE_DROP;
         tracked = slot->tracked;
         before = prober_look(slot);
     }

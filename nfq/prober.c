@@ -54,6 +54,7 @@ static void probe(struct prober *prober, struct prober_slot *slot, uint64_t now_
     prober->sent_count++;
     slot->sent_count++;
     slot->answer_due = true;
+    slot->acknowledgement = segment.acknowledgement;
     slot->due_us = now_us + PROBER_INTERVAL_US;
     tracker_note_probe(slot->tracked, slot->side);
 }
@@ -124,6 +125,20 @@ struct prober_slot *prober_match(struct prober *prober, const struct packet *pac
             return slot;
     }
     return NULL;
+}
+
+bool prober_provoked(struct prober *prober, struct prober_slot *slot, const struct packet *packet)
+{
+    bool bare = (packet->flags & (PACKET_RST | PACKET_ACK | PACKET_SYN)) == PACKET_RST;
+
+    if (!slot->answer_due || !bare || packet->payload_length != 0 ||
+        packet->sequence != slot->acknowledgement)
+        return false;
+    prober->provoked_count++;
+    prober->dropped_count++;
+    tracker_note_probe_void(slot->tracked, slot->side);
+    release(prober, slot);
+    return true;
 }
 
 struct prober_view prober_look(const struct prober_slot *slot)

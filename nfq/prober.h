@@ -2,6 +2,9 @@
  * sequence number one below its next, no octets, the timestamp it sent last (RFC 9293 section 3.8.4, RFC 7323). The
  * side answers with an acknowledgement that tells where its stream stands. The answer is for us: when it says nothing
  * new to the other side (same acknowledgement, same window, no SACK) it is dropped, otherwise it goes on its way.
+ * A reset that answers a probe (RFC 9293 section 3.10.7.1: its sequence number is the probe's acknowledgement) is dropped,
+ * too, and proves nothing: without us nobody would have called it forth. So answers a host for which this router gives the
+ * connection other addresses than are seen here.
  * Only a leg where everything is acknowledged is probed: otherwise the repetitions of the other side ask already.
  *
  * Owns:    nothing but itself. Borrows: the injector; tracked sessions until prober_forget().
@@ -32,6 +35,7 @@ struct prober_slot {
     enum side side;
     uint8_t sent_count;
     bool answer_due;
+    uint32_t acknowledgement; /* of the probe */
     uint64_t due_us;
 };
 
@@ -40,7 +44,7 @@ struct prober {
     struct prober_slot slots[PROBER_SLOTS];
     uint32_t busy_count;
     uint16_t ip_id;
-    uint64_t sent_count, answered_count, dropped_count, failed_count, full_count;
+    uint64_t sent_count, answered_count, provoked_count, dropped_count, failed_count, full_count;
 };
 
 void prober_init(struct prober *prober, const struct injector *injector);
@@ -50,6 +54,9 @@ void prober_forget(struct prober *prober, struct tracker_session *tracked);
 
 uint64_t prober_deadline_us(const struct prober *prober); /* UINT64_MAX = nothing is due */
 void prober_on_deadline(struct prober *prober, uint64_t now_us);
+
+/* Is it a reset that our own probe called forth? Then nobody else may see it, nor the tracker. */
+bool prober_provoked(struct prober *prober, struct prober_slot *slot, const struct packet *packet) MUST_CHECK;
 
 /* Around the tracker's look at a packet: before it, which slot could it answer (NULL = none)? After it, is it an
  * answer that must not go on? */

@@ -218,7 +218,6 @@ findings_gather() {
         check_proxy_rules "$work/seen.$family"
         check_queue_owner "$work/seen.$family"
         check_passed_over "$work/seen.$family"
-        check_translated_twice "$work/seen.$family"
         [ "$set_place" = host ] || check_marks "$work/seen.$family"
         check_other_backend
     done
@@ -315,16 +314,6 @@ check_passed_over() { # FILE: rules before ours that take packets out of the tab
                 'nothing, if that is meant; else give the rule a narrower match'
         done <"$work/met"
     done
-}
-
-# A probe to a client leaves with the server's own address when its connection has both ends translated: conntrack knows
-# no such packet, and the client resets what it does not know.
-check_translated_twice() { # FILE
-    rules_met "$1" nat PREROUTING | grep -E -- '-j (DNAT|REDIRECT|NETMAP)( |$)' >"$work/met"
-    [ -s "$work/met" ] && rules_met "$1" nat POSTROUTING | grep -qE -- '-j (SNAT|MASQUERADE|NETMAP)( |$)' || return 0
-    read -r rule <"$work/met"
-    finding_warning "$name: connections may have both their addresses translated here, and a client would reset a probe: $rule" \
-        'write probe = no in [nfq], unless the rules of nat POSTROUTING leave these connections out'
 }
 
 # Who else uses our bits, and who looks at whole marks behind us. Without --bypass the lower bit is not used: the proxy has

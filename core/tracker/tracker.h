@@ -192,6 +192,8 @@ void tracker_session_close(struct tracker *tracker, struct tracker_session *trac
                            enum action action, uint64_t now_us);
 /* A keepalive towards `side` was sent in the other side's name. */
 void tracker_note_probe(struct tracker_session *tracked, enum side side);
+/* Something came back for it that shows that a host is there, and no more: the probes so far are not unanswered. */
+void tracker_note_probe_void(struct tracker_session *tracked, enum side side);
 
 /* No more packets come: every open session ends now. What comes nevertheless begins anew. */
 void tracker_finish(struct tracker *tracker, uint64_t now_us);

@@ -62,3 +62,8 @@ void tracker_note_probe(struct tracker_session *tracked, enum side side)
 {
     tracked->entry->flow.sides[side_index(side_other(side))].unanswered++;
 }
+
+void tracker_note_probe_void(struct tracker_session *tracked, enum side side)
+{
+    tracked->entry->flow.sides[side_index(side_other(side))].unanswered = 0;
+}

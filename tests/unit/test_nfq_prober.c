@@ -269,6 +269,45 @@ static void test_only_a_bare_answer_is_swallowed(void **state)
     assert_true(swallowed(bench, 106, 514, ""));
 }
 
+/* RFC 9293 section 3.10.7.1: such a reset bears the acknowledgement of what it answers, and no ACK. */
+static void test_a_reset_that_a_probe_called_forth(void **state)
+{
+    static const struct {
+        uint8_t flags;
+        uint32_t sequence;
+        bool provoked;
+    } cases[] = {{PACKET_RST, 100, true},
+                 {PACKET_RST, 101, false},              /* not what was acknowledged */
+                 {PACKET_RST | PACKET_ACK, 100, false}, /* an end of its own */
+                 {PACKET_ACK, 100, false}};
+    struct bench *bench = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct prober_slot *slot = ask(bench);
+        struct packet packet = {.kind = PACKET_TCP, .flags = cases[i].flags, .sequence = cases[i].sequence};
+        uint16_t *unanswered = &bench->tracked->entry->flow.sides[side_index(SIDE_SERVER)].unanswered;
+
+        slot->acknowledgement = 100;
+        tracker_note_probe(bench->tracked, SIDE_CLIENT);
+        assert_int_equal(prober_provoked(&bench->prober, slot, &packet), cases[i].provoked);
+        assert_int_equal(bench->prober.busy_count, cases[i].provoked ? 0 : 1);
+        assert_int_equal(*unanswered, cases[i].provoked ? 0 : i);
+        assert_int_equal(bench->prober.dropped_count, 1);
+    }
+}
+
+/* Nobody asked: a reset is what it is. */
+static void test_a_reset_without_a_probe(void **state)
+{
+    struct bench *bench = *state;
+    struct prober_slot *slot = ask(bench);
+    struct packet packet = {.kind = PACKET_TCP, .flags = PACKET_RST, .sequence = 100};
+
+    slot->acknowledgement = 100;
+    slot->answer_due = false;
+    assert_false(prober_provoked(&bench->prober, slot, &packet));
+}
+
 static void test_a_session_that_ends_is_forgotten(void **state)
 {
     struct bench *bench = *state;
@@ -297,6 +336,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_a_probe_says, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_probe_while_octets_are_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_a_bare_answer_is_swallowed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_reset_that_a_probe_called_forth, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_reset_without_a_probe, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_session_that_ends_is_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_sent_is_given_up, setup, teardown),
     };
