@@ -221,7 +221,7 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
     }
     bool all = !sequence_before(acknowledged, own->highest);
     own->unacked_since_us = all ? 0 : now_us;
-    if (all && own->biggest_sent > own->biggest_delivered) {
+    if (own->biggest_sent > own->biggest_delivered && !sequence_before(acknowledged, own->biggest_end)) {
         own->biggest_delivered = own->biggest_sent;
     }
     bool stuck = own->repeats > 0;
@@ -267,6 +267,20 @@ static void flow_take_sacks(struct flow *flow, const struct packet *packet)
 }
 
 /* A packet of `side` with ACK, about the other side's octets. False when it does not belong here. */
+/* A block of octets (RFC 2018) that is as long as a full segment came in one, or in few: such ones get through. */
+static void side_take_sacked_sizes(struct flow_side *own, const struct packet *packet)
+{
+    for (unsigned i = 0; i < packet->sack_count; i++) {
+        uint32_t length = packet->sack[i].end - packet->sack[i].start;
+        bool inside = packet->sack[i].start - own->acked < FLOW_SPAN_OCTETS && length < FLOW_SPAN_OCTETS &&
+                      !sequence_before(own->highest, packet->sack[i].end);
+        uint16_t size = least16(length < own->biggest_sent ? length : own->biggest_sent);
+        if (inside && size >= BIG_SEGMENT_OCTETS && size > own->biggest_delivered) {
+            own->biggest_delivered = size;
+        }
+    }
+}
+
 static bool flow_acknowledge(struct flow *flow, enum side side, const struct packet *packet,
                              const struct flow_sink *sink, uint64_t now_us)
 {
@@ -285,6 +299,7 @@ static bool flow_acknowledge(struct flow *flow, enum side side, const struct pac
         return false;
     }
     own->flags |= packet->sack_count > 0 ? (uint32_t)FLOW_SIDE_SACKS : 0u;
+    side_take_sacked_sizes(other, packet);
     if (side == SIDE_SERVER) {
         flow_take_sacks(flow, packet);
     }
@@ -535,10 +550,10 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
         count(&own->unanswered);
         return;
     }
-    bool changed =
-        segment->captured > 0 && ((segment->start == own->last_start && segment->length == own->last_length &&
-                                   own->last_hash != hash_start(packet)) ||
-                                  stream_differs(own, segment));
+    bool changed = segment->captured > 0 &&
+                   ((segment->start == own->last_start && least16(segment->length) == own->last_length &&
+                     own->last_hash != hash_start(packet)) ||
+                    stream_differs(own, segment));
     own->flags |= changed ? (uint32_t)FLOW_SIDE_DIFFERS : 0u;
     if (!sequence_before(own->acked, end)) {
         other->flags |=
@@ -612,12 +627,15 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
     }
     own->flags |= segment.fin ? (uint32_t)FLOW_SIDE_FIN_SHOWN : 0u;
     own->last_start = segment.start;
-    own->last_length = segment.length;
+    own->last_length = least16(segment.length);
     own->last_hash = hash_start(packet);
     uint16_t size = least16(segment.length);
     const struct flow_side *other = flow_side_of(flow, side_other(side));
     size = other->mss != 0 && size > other->mss ? other->mss : size;
-    own->biggest_sent = size > own->biggest_sent ? size : own->biggest_sent;
+    if (size > own->biggest_sent) {
+        own->biggest_sent = size;
+        own->biggest_end = end;
+    }
     if (size > 0) {
         own->mean_size = own->mean_size == 0 ? size : (uint16_t)((7u * own->mean_size + size) / 8);
     }

@@ -33,7 +33,7 @@
 #include "core/tcp/packet.h"
 
 #define FLOW_PIECES         64      /* more holes at once than a window of loss leaves */
-#define FLOW_KEPT_OCTETS    65536   /* an unscaled window */
+#define FLOW_KEPT_OCTETS    65535u  /* an unscaled window */
 #define FLOW_GRACE_US       200000  /* longer than captures and multi-queue cards reorder */
 #define FLOW_REORDERED_US   3000    /* sooner than this no repetition comes (Wireshark's bound) */
 #define FLOW_TWIN_US        1000000 /* the same packet with the same IP ID within this is a copy */
@@ -108,22 +108,22 @@ struct flow_side {
     uint64_t clean_us; /* its latest packet whose sequence number showed that nothing of it is missing here */
     uint64_t hole_us;  /* a hole stands since; 0 = none */
     uint64_t gap_us;   /* acknowledged and unseen since; 0 = nothing */
-    uint64_t unacked_since_us; /* its oldest unacknowledged octet passed; 0 = all acknowledged */
-    struct flow_piece *pieces; /* by sequence number */
-    uint32_t flags;            /* enum flow_side_flag */
-    uint32_t first;            /* sequence number of its first octet, when its SYN was seen */
-    uint32_t next;             /* next octet due here, in order */
-    uint32_t highest;          /* end of the highest segment seen */
-    uint32_t shown;            /* highest sequence number it has shown, segments or not */
-    uint32_t acked;            /* acknowledged by the other side */
-    uint32_t timestamp;        /* the latest it has sent, with FLOW_SIDE_TIMESTAMPS (RFC 7323) */
-    uint32_t window;           /* its last advertised window, scaled where known */
-    uint32_t window_most;      /* the largest since the handshake */
-    uint32_t kept_octets;
-    uint32_t timed_us, timed_end;  /* the segment whose round trip is measured; the clock's low 32 bits */
-    uint32_t rtt_us, rtt_least_us; /* from here to the OTHER side and back: its octets acknowledged */
-    uint32_t last_start, last_length, last_hash; /* of its last segment: to know a changed repetition */
+    uint64_t unacked_since_us;      /* its oldest unacknowledged octet passed; 0 = all acknowledged */
+    struct flow_piece *pieces;      /* by sequence number */
+    uint32_t flags;                 /* enum flow_side_flag */
+    uint32_t first;                 /* sequence number of its first octet, when its SYN was seen */
+    uint32_t next;                  /* next octet due here, in order */
+    uint32_t highest;               /* end of the highest segment seen */
+    uint32_t shown;                 /* highest sequence number it has shown, segments or not */
+    uint32_t acked;                 /* acknowledged by the other side */
+    uint32_t timestamp;             /* the latest it has sent, with FLOW_SIDE_TIMESTAMPS (RFC 7323) */
+    uint32_t window;                /* its last advertised window, scaled where known */
+    uint32_t window_most;           /* the largest since the handshake */
+    uint32_t timed_us, timed_end;   /* the segment whose round trip is measured; the clock's low 32 bits */
+    uint32_t rtt_us, rtt_least_us;  /* from here to the OTHER side and back: its octets acknowledged */
+    uint32_t last_start, last_hash; /* of its last segment, with last_length: to know a changed repetition */
     uint32_t reset_sequence;
+    uint32_t biggest_end; /* of the first segment as big as `biggest_sent` */
     union {
         uint32_t syn_interval_us; /* between its latest two SYNs; until the handshake is done */
         uint32_t bypass_end;      /* with FLOW_SIDE_BYPASSED */
@@ -136,6 +136,8 @@ struct flow_side {
     uint16_t unanswered;      /* keepalives and probes of this side since the other's last packet */
     uint16_t mss;             /* announced by this side */
     uint16_t biggest_sent, biggest_delivered, timed_size; /* sizes of segments */
+    uint16_t last_length;                                 /* UINT16_MAX: or longer */
+    uint16_t kept_octets;                                 /* of `pieces` */
     uint16_t repeated_least; /* of what is repeated since the last progress of `acked` */
     uint16_t echoes; /* duplicate acknowledgements and SACKs since then: something else gets through */
     uint16_t ip_id;

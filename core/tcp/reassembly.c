@@ -93,7 +93,7 @@ static struct flow_piece *stream_pop(struct flow_side *own, size_t *budget_octet
     struct flow_piece *piece = own->pieces;
     own->pieces = piece->next;
     own->pieces_count--;
-    own->kept_octets -= piece->kept;
+    own->kept_octets = (uint16_t)(own->kept_octets - piece->kept);
     if (budget_octets != NULL) {
         *budget_octets += piece->kept;
     }
@@ -186,7 +186,7 @@ static void stream_keep(struct flow *flow, enum side side, const struct flow_seg
         memcpy(piece->octets, segment->octets, keep);
     }
     own->pieces_count++;
-    own->kept_octets += keep;
+    own->kept_octets = (uint16_t)(own->kept_octets + keep);
     if (sink->budget_octets != NULL) {
         *sink->budget_octets -= keep;
     }

@@ -372,6 +372,32 @@ static void test_big_ones_got_through_before(void **state)
     assert_false(flow_only_big_lost(&flow, SIDE_CLIENT));
 }
 
+/* Heavy loss: never is everything acknowledged, but full segments get through now and then. */
+static void test_big_ones_get_through_meanwhile(void **state)
+{
+    (void)state;
+    for (unsigned by_sack = 0; by_sack < 2; by_sack++) {
+        open_flow();
+        client(PACKET_ACK, 100, 500, 10);
+        server(PACKET_ACK, 500, 110, 0);
+        for (unsigned i = 0; i < 3; i++) {
+            client(PACKET_ACK, 110 + i * 1448, 500, 1448);
+        }
+        struct packet packet = make(PACKET_ACK, 500, by_sack ? 110 : 110 + 1448, 0);
+        if (by_sack) {
+            packet.sack[0] = (struct packet_sack){.start = 110 + 1448, .end = 110 + 2 * 1448};
+            packet.sack_count = 1;
+        }
+        feed(SIDE_SERVER, packet);
+        for (unsigned i = 0; i < 3; i++) {
+            wait_ms(500);
+            client(PACKET_ACK, packet.acknowledgement, 500, 1448);
+            feed(SIDE_SERVER, packet);
+        }
+        assert_false(flow_only_big_lost(&flow, SIDE_CLIENT));
+    }
+}
+
 static void test_resets(void **state)
 {
     (void)state;
@@ -524,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_missing_octets_are_shown),
         cmocka_unit_test(test_only_big_lost),
         cmocka_unit_test(test_big_ones_got_through_before),
+        cmocka_unit_test(test_big_ones_get_through_meanwhile),
         cmocka_unit_test(test_resets),
         cmocka_unit_test(test_octets_behind_a_reset),
         cmocka_unit_test(test_refusal),
