@@ -334,23 +334,28 @@ static void connected(struct relay *relay, uint64_t now_us)
 
 /* ---- silence ---- */
 
+/* When an octet was passed on last. */
+static uint64_t last_octet_us(const struct relay *relay)
+{
+    const uint32_t client_ms = relay->legs[0].wrote_ms, server_ms = relay->legs[1].wrote_ms;
+
+    return relay->opened_us + (client_ms > server_ms ? client_ms : server_ms) * UINT64_C(1000);
+}
+
 /* Both hosts may have vanished without a word. An hour without an octet: the session, half-closed or not, gets the
  * keepalive any host may use (RFC 1122 4.2.3.6), after two hours of silence; a host that is there keeps it open. */
 static void look_at_quiet(struct relay *relay, uint64_t now_us)
 {
-    const uint32_t wrote_ms =
-        relay->legs[0].wrote_ms > relay->legs[1].wrote_ms ? relay->legs[0].wrote_ms : relay->legs[1].wrote_ms;
-    const uint64_t last_us = relay->opened_us + wrote_ms * UINT64_C(1000);
-
     relay->state_due_us = now_us + RELAY_QUIET_US;
-    if (now_us < last_us + RELAY_QUIET_US)
+    if (now_us < last_octet_us(relay) + RELAY_QUIET_US)
         return;
     leg_keepalive_rest(&relay->legs[0]);
     leg_keepalive_rest(&relay->legs[1]);
 }
 
-/* One side has closed, and what goes to the other stays without an acknowledgement: the kernel tries on for a quarter of
- * an hour. The session is judged by then known evidence; the connection goes on as the kernels wish. */
+/* One side has closed. What goes to the other stays without an acknowledgement: the kernel tries on for a quarter of an
+ * hour. Or the other says nothing more. The session is judged by then known evidence; the connection goes on as the
+ * kernels wish. */
 static void look_at_leaving(struct relay *relay, uint64_t now_us)
 {
     const enum side other = relay->legs[side_index(SIDE_CLIENT)].ended ? SIDE_SERVER : SIDE_CLIENT;
@@ -360,7 +365,8 @@ static void look_at_leaving(struct relay *relay, uint64_t now_us)
     relay->leave_due_us = WHEEL_NEVER_US;
     if (relay->concluded || leg->ended || leg->fd == -1)
         return;
-    if (relay_leg_is_stuck(relay, other, now_us) && leg->acked_octets == acked_octets) {
+    if ((relay_leg_is_stuck(relay, other, now_us) && leg->acked_octets == acked_octets) ||
+        now_us >= last_octet_us(relay) + session_last_words_us(&relay->session)) {
         relay_tell(relay, NULL, now_us);
         return;
     }

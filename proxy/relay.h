@@ -35,7 +35,7 @@
 #define RELAY_DOUBT_WAIT_US  600000000u  /* RFC 5321 4.5.3.2.6: the reply to the final dot may take 10 min */
 #define RELAY_QUIET_US       3600000000u /* without an octet: see to it that it cannot stay for ever */
 #define RELAY_LEAVE_WAIT_US                                                                                  \
-    60000000u /* one side has closed, the other acknowledges nothing: what is seen is said */
+    60000000u /* one side has closed: how often it is asked whether the other still acknowledges and speaks */
 #define RELAY_PROBE_LONGEST_US  10000000u /* a probe that stays unanswered is switched off then */
 #define RELAY_PROBE_FIRST_US    250000u   /* first look for its answer */
 #define RELAY_PROBE_INTERVAL_US 1000000u

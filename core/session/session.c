@@ -11,6 +11,8 @@
 _Static_assert(sizeof(struct session) <= 536, "a session must stay small");
 
 #define PROBE_AFTER_US 5000000
+#define LAST_WORDS_US  UINT64_C(120000000)
+#define LAST_REPLY_US  UINT64_C(600000000)
 
 enum phase session_phase(const struct session *session)
 {
@@ -743,6 +745,15 @@ void session_on_deadline(struct session *session, uint64_t now_us)
 bool session_in_doubt(const struct session *session)
 {
     return session->dialogue.phase == PHASE_END_OF_DATA && !(session->flags & SESSION_LIMITED);
+}
+
+uint64_t session_last_words_us(const struct session *session)
+{
+    const uint64_t waited_us = (uint64_t)session->moment.waited_ms * 1000; /* when one side left */
+
+    return session->dialogue.phase == PHASE_END_OF_DATA && waited_us + LAST_WORDS_US < LAST_REPLY_US
+               ? LAST_REPLY_US - waited_us
+               : LAST_WORDS_US;
 }
 
 /* In the client's turn of a body a 421 is what any server would say (it stops the mail); the server leg is reset. */

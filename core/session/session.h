@@ -157,6 +157,9 @@ size_t session_close_reply(const struct session *session, char *text, size_t roo
 
 /* True while closing now would leave a mail in doubt (between the final dot and its reply): wait if at all possible. */
 bool session_in_doubt(const struct session *session);
+/* One side has left: how long the other's last words are waited for before the verdict is said without them. Behind the
+ * final dot as long as RFC 5321 4.5.3.2.6 grants its reply, for it tells whether the mail will come twice. */
+uint64_t session_last_words_us(const struct session *session);
 
 /* The `stall` line: the same fields as far as known. The record borrows from the session. */
 void session_stall_record(struct session *session, struct record *record, uint64_t now_us);

@@ -164,8 +164,10 @@ static uint64_t entry_patience_us(const struct flow_entry *entry)
     if (flow_has_ended(&entry->flow)) {
         return tracked != NULL ? TRACKER_ENDED_US : TRACKER_OVER_US;
     }
-    return entry_is_half_closed(entry) || entry_said_farewell(entry) ? TRACKER_HALF_CLOSED_US
-                                                                     : TRACKER_IDLE_US;
+    if (!entry_is_half_closed(entry) && !entry_said_farewell(entry)) {
+        return TRACKER_IDLE_US;
+    }
+    return tracked != NULL ? session_last_words_us(&tracked->session) : TRACKER_HALF_CLOSED_US;
 }
 
 /* The session has ended, and a leg is dead: its kernel repeats for a quarter of an hour, which tells nothing more. */

@@ -42,10 +42,11 @@
     10000000 /* RFC 1122 section 4.2.3.1: repeated after 3 s; an ARP that fails says so as late */
 #define TRACKER_SYN_MARGIN_US                                                                                \
     2000000 /* the interval doubles at most; this long after that nobody tries any more */
-#define TRACKER_REJECTED_US    5000000   /* an ICMP error answered the SYN and nothing follows */
-#define TRACKER_HALF_CLOSED_US 120000000 /* one side said FIN, then nothing */
-#define TRACKER_LEAVE_US       60000000 /* ... and the other acknowledges nothing, however often it is repeated */
-#define TRACKER_IDLE_US        UINT64_C(7200000000) /* keepalives come every two hours (RFC 9293 section 3.8.4) */
+#define TRACKER_REJECTED_US 5000000 /* an ICMP error answered the SYN and nothing follows */
+#define TRACKER_HALF_CLOSED_US                                                                               \
+    120000000                     /* one side said FIN, then nothing; a session has its own last words */
+#define TRACKER_LEAVE_US 60000000 /* ... and the other acknowledges nothing, however often it is repeated */
+#define TRACKER_IDLE_US  UINT64_C(7200000000) /* keepalives come every two hours (RFC 9293 section 3.8.4) */
 
 struct tracker;
 

@@ -722,6 +722,32 @@ static void a_quiet_half_closed_session_lives(void **state)
     assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 6);
 }
 
+/* The client has left, the server acknowledges and is silent: the verdict is said, and the connection lives on. */
+static void a_server_that_was_left_says_nothing(void **state)
+{
+    char octets[20];
+    const uint64_t begun_us = clock_monotonic_us();
+
+    (void)state;
+    open_session();
+    assert_int_equal(write(bench->server_fd, "220 x\r\n", 7), 7);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 7);
+    assert_int_equal(write(bench->client_fd, "EHLO x\r\n", 8), 8);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), 8);
+    assert_int_equal(shutdown(bench->client_fd, SHUT_WR), 0);
+    assert_int_equal(read_now(bench->server_fd, octets, sizeof octets), 0);
+    for (uint64_t second = 1; second < 110; second++)
+        relay_host_run_timers(&bench->host, begun_us + second * SECOND_US);
+    assert_int_equal(verdict_count(), 0);
+    for (uint64_t second = 110; second < 200; second++)
+        relay_host_run_timers(&bench->host, begun_us + second * SECOND_US);
+    assert_int_equal(verdict_count(), 1);
+    assert_int_equal(records[0].verdict.ended_by, ENDED_BY_CLIENT);
+    assert_int_equal(bench->host.relay_count, 1);
+    assert_int_equal(write(bench->server_fd, "late\r\n", 6), 6);
+    assert_int_equal(read_now(bench->client_fd, octets, sizeof octets), 6);
+}
+
 static void a_closed_port_is_a_reset(void **state)
 {
     char octets[10];
@@ -867,6 +893,7 @@ int main(void)
         CASE(urgent_before_the_server_is_there),
         CASE(reset_behind_a_fin_before_we_looked),
         CASE(a_quiet_half_closed_session_lives),
+        CASE(a_server_that_was_left_says_nothing),
         CASE(a_closed_port_is_a_reset),
         CASE(over_a_limit),
         CASE(held_until_there_is_a_place),

@@ -391,6 +391,32 @@ static void test_client_leaves_a_live_leg(void **state)
     assert_int_equal(verdict.confidence, CONFIDENCE_POSSIBLE);
 }
 
+/* Whether the mail will come twice is told by a reply that may take ten minutes; other last words are not waited for. */
+static void test_last_words_are_waited_for(void **state)
+{
+    (void)state;
+    for (unsigned behind_the_dot = 0; behind_the_dot < 2; behind_the_dot++) {
+        unsigned before = verdicts;
+        open_session();
+        acknowledge(SIDE_SERVER);
+        if (behind_the_dot) {
+            say(SIDE_CLIENT, "\r\n.\r\n");
+        }
+        fin(SIDE_CLIENT);
+        acknowledge(SIDE_SERVER);
+        wait_s(110);
+        assert_int_equal(verdicts, before);
+        wait_s(100);
+        assert_int_equal(verdicts, behind_the_dot ? before : before + 1);
+        wait_s(380);
+        assert_int_equal(verdicts, behind_the_dot ? before : before + 1);
+        wait_s(60);
+        assert_int_equal(verdicts, before + 1);
+        assert_int_equal(verdict.ended_by, ENDED_BY_CLIENT);
+        ends[0].port++;
+    }
+}
+
 /* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
 static void test_orphans_open_nothing(void **state)
 {
@@ -574,6 +600,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_waits_and_a_new_connection_begins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_leaves_a_dead_leg, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_leaves_a_live_leg, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_last_words_are_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_alone_opens_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_seen_answered_accuses_nobody, setup, teardown),
