@@ -137,7 +137,10 @@ static bool flow_is_copy(struct flow_side *own, const struct packet *packet, uin
     }
     bool known = !side_shows_more(own, packet);
     uint16_t tick = (uint16_t)(now_us / FLOW_TWIN_TICK_US);
-    uint32_t within_us = packet->ip_id != 0 ? FLOW_TWIN_US : FLOW_TWIN_BLIND_US;
+    bool stamped = (packet->options & PACKET_HAS_TIMESTAMP) != 0;
+    uint32_t within_us = packet->ip_id != 0 ? FLOW_TWIN_US
+                         : stamped          ? FLOW_TWIN_STAMPED_US
+                                            : FLOW_TWIN_BLIND_US;
     for (unsigned i = 0; i < FLOW_TWINS; i++) {
         uint32_t ago_us = (uint32_t)(uint16_t)(tick - own->twin_ticks[i]) * FLOW_TWIN_TICK_US;
         if (known && own->twin_hashes[i] == hash && ago_us < within_us && now_us - own->last_us < within_us) {

@@ -32,19 +32,21 @@
 #include "core/base/side.h"
 #include "core/tcp/packet.h"
 
-#define FLOW_PIECES         64      /* more holes at once than a window of loss leaves */
-#define FLOW_KEPT_OCTETS    65535u  /* an unscaled window */
-#define FLOW_GRACE_US       200000  /* longer than captures and multi-queue cards reorder */
-#define FLOW_REORDERED_US   3000    /* sooner than this no repetition comes (Wireshark's bound) */
-#define FLOW_TWIN_US        1000000 /* the same packet with the same IP ID within this is a copy */
-#define FLOW_TWIN_BLIND_US  2000    /* ... without an IP ID to tell */
-#define FLOW_TWIN_TICK_US   100     /* 16 bits of these are more than FLOW_TWIN_US */
-#define FLOW_TWINS          4       /* packets of a side remembered to know copies by */
-#define FLOW_RTT_TICK_US    32000   /* 8 s at the most */
-#define FLOW_CLOSED_TICK_US 100000  /* 109 minutes of closed window are counted */
-#define FLOW_SIGNS_LEAST    3       /* fewer may be an accident */
-#define FLOW_SIGNS_NEVER    UINT8_MAX
-#define FLOW_SPAN_OCTETS    (1u << 26) /* segments further off than this do not belong to the stream */
+#define FLOW_PIECES       64      /* more holes at once than a window of loss leaves */
+#define FLOW_KEPT_OCTETS  65535u  /* an unscaled window */
+#define FLOW_GRACE_US     200000  /* longer than captures and multi-queue cards reorder */
+#define FLOW_REORDERED_US 3000    /* sooner than this no repetition comes (Wireshark's bound) */
+#define FLOW_TWIN_US      1000000 /* the same packet with the same IP ID within this is a copy */
+/* ... without one, but with the same timestamp (RFC 7323 section 5.4; ticks of today's hosts are 1 to 10 ms). */
+#define FLOW_TWIN_STAMPED_US 50000
+#define FLOW_TWIN_BLIND_US   2000   /* ... without either to tell */
+#define FLOW_TWIN_TICK_US    100    /* 16 bits of these are more than FLOW_TWIN_US */
+#define FLOW_TWINS           4      /* packets of a side remembered to know copies by */
+#define FLOW_RTT_TICK_US     32000  /* 8 s at the most */
+#define FLOW_CLOSED_TICK_US  100000 /* 109 minutes of closed window are counted */
+#define FLOW_SIGNS_LEAST     3      /* fewer may be an accident */
+#define FLOW_SIGNS_NEVER     UINT8_MAX
+#define FLOW_SPAN_OCTETS     (1u << 26) /* segments further off than this do not belong to the stream */
 
 enum ONE_OCTET flow_state {
     FLOW_NEW = 0,

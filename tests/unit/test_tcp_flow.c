@@ -228,6 +228,16 @@ static void test_copies(void **state)
     wait_ms(200);
     assert_int_equal(feed(SIDE_CLIENT, packet), FLOW_TAKEN);
     assert_int_equal(of(SIDE_CLIENT)->repeated_after, 2);
+    packet.options =
+        PACKET_HAS_TIMESTAMP; /* of one timestamp: TCP cannot have repeated it, a slow router has passed it on */
+    packet.timestamp_value = 77;
+    wait_ms(200);
+    assert_int_equal(feed(SIDE_CLIENT, packet), FLOW_TAKEN);
+    now_us += FLOW_TWIN_STAMPED_US / 2;
+    packet.ttl--;
+    assert_int_equal(feed(SIDE_CLIENT, packet), FLOW_COPY);
+    packet.timestamp_value = 78;
+    assert_int_equal(feed(SIDE_CLIENT, packet), FLOW_TAKEN);
 }
 
 static struct packet make_without_id(uint32_t sequence, uint32_t acknowledgement, size_t length)
