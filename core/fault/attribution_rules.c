@@ -288,7 +288,7 @@ const struct rule attribution_rules[] = {
      .all = FACT_NO_SERVER_OCTETS,
      .cause = CAUSE_SILENT_CLOSE, .fault = BLAME_SERVER, .also = ALSO(POLICY) | ALSO(MIDDLEBOX),
      .sureness = SURE_LIKELY},
-    {.name = "silent-close-tls", .ends = BY_SERVER, .all = FACT_TLS_REPLY_THEN_CLOSE, .none = FACT_UNDELIVERED,
+    {.name = "silent-close-tls", .ends = BY_SERVER, .all = FACT_TLS_REPLY_THEN_CLOSE, .none = LEG_FAILED,
      .cause = CAUSE_SILENT_CLOSE, .fault = BLAME_SERVER, .also = ALSO(POLICY), .sureness = SURE_POSSIBLE},
     {.name = "long-line-killed", .ends = END(SERVER_RESET), .all = FACT_OWED_SERVER | FACT_LONG_COMMAND,
      .none = FACT_RESET_FITS,

@@ -317,8 +317,19 @@ static bool body_flows(const struct session *session, const struct facts *facts,
                    (facts->phase == PHASE_END_OF_DATA && under_way);
     bool moved = facts->waited_us < FACTS_WAITED_FOR_US ||
                  (under_way && at_us < server_leg->unacked_since_us + FACTS_WAITED_FOR_US);
+    /* The final dot has come here and is still on its way: nobody can answer it yet, however fast the rest was. */
+    bool dot_under_way = facts->phase == PHASE_END_OF_DATA && under_way;
     return in_body && moved && !leg_undelivered(server_leg, at_us) && us >= FACTS_SLOW_US &&
-           octets / (us / 1000000) < FACTS_SLOW_OCTETS;
+           (dot_under_way || octets / (us / 1000000) < FACTS_SLOW_OCTETS);
+}
+
+/* Replies that came later and later by the server's own doing: where its leg loses, they were repeated. */
+static bool session_is_tarpitted(const struct session *session)
+{
+    const struct leg_evidence *legs = session->legs;
+    bool lossy =
+        legs != NULL && (legs[side_index(SIDE_SERVER)].flags & (LEG_LOSS_BEFORE_US | LEG_LOSS_AFTER_US)) != 0;
+    return session->late_count >= FACTS_TARPIT_COUNT && !lossy;
 }
 
 /* The server said something where the client was awaited, and one of them closed: a 421, as good as surely. */
@@ -436,7 +447,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= between && moment.owed_by == SIDE_CLIENT && !moment.mail_open ? FACT_IDLE : 0;
     bits |= session_was_orderly(session, &moment) && !acceptance_lost ? FACT_ORDERLY : 0;
     bits |= (session->flags & SESSION_HELD) ? FACT_HELD : 0;
-    bits |= session->late_count >= FACTS_TARPIT_COUNT ? FACT_TARPIT : 0;
+    bits |= session_is_tarpitted(session) ? FACT_TARPIT : 0;
     bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
     /* A 354, or any good answer to what we saw, shows where it stands. */
     facts->blind = (session->flags & SESSION_MIDSTREAM) != 0 && dialogue->commands.ok == 0 &&

@@ -1925,6 +1925,28 @@ static void test_slow_server_leg_behind_our_buffers(void **state)
         expect_verdict(FAULT_SERVER_NETWORK, CAUSE_BANDWIDTH, CONFIDENCE_LIKELY);
         assert_int_equal(record.verdict.also, i == 0 ? 0 : 1u << FAULT_CLIENT);
     }
+    /* A large message that runs fast, on a leg that loses: while its dot is under way nobody can answer it. */
+    char line[1000];
+    memset(line, 'x', sizeof line - 3);
+    memcpy(line + sizeof line - 3, "\r\n", 3);
+    story_begin();
+    data();
+    for (unsigned i = 0; i < 2000; i++) {
+        client(line);
+        wait_ms(4);
+    }
+    client(".\r\n");
+    wait_ms(4000);
+    leg(SIDE_CLIENT, (struct leg_evidence){.sent_segments = 5, .came_segments = 1400});
+    leg(SIDE_SERVER, (struct leg_evidence){.sent_segments = 1400,
+                                           .retrans_count = 600,
+                                           .flags = LEG_LOSS_AFTER_US,
+                                           .busy_ms = 12000,
+                                           .unsent_octets = 100000,
+                                           .unacked_octets = 14480,
+                                           .unacked_since_us = now_us - 300000});
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_SERVER_NETWORK, CAUSE_LOSS, CONFIDENCE_LIKELY);
 }
 
 static void test_boxes_that_spoil_tcp(void **state) /* S55, S56, S57 */
@@ -1983,6 +2005,18 @@ static void test_tarpit(void **state) /* S35, with and without errors before it,
             assert_true((record.verdict.notes & NOTE_TARPIT) != 0);
         }
     }
+    story_begin(); /* where the server's leg loses, late replies were repeated: the server is no tarpit */
+    hello();
+    for (unsigned i = 1; i < 4; i++) {
+        client("NOOP\r\n");
+        wait_ms(i * 2000u);
+        server("250 ok\r\n");
+    }
+    client("NOOP\r\n");
+    wait_ms(8000);
+    leg(SIDE_SERVER, (struct leg_evidence){.connect = CONNECT_ESTABLISHED, .flags = LEG_LOSS_AFTER_US});
+    ends(SESSION_END_CLIENT_FIN);
+    assert_int_not_equal(finish()->cause, CAUSE_TARPIT);
     story_begin(); /* a patient client: nothing happened */
     hello();
     for (unsigned i = 1; i < 6; i++) {
@@ -2124,6 +2158,19 @@ static void test_the_first_bye_inside_tls_counts(void **state) /* S81 and S82 */
         assert_int_equal(record.verdict.also, 1u << FAULT_POLICY);
         assert_int_equal(record.verdict.ended_by, ENDED_BY_SERVER);
     }
+    story_begin(); /* ... but the client had spoken, and it was lost before us: it was no silence that the server ended */
+    tls_hello();
+    inside(SIDE_CLIENT, 30);
+    inside(SIDE_SERVER, 14);
+    inside(SIDE_CLIENT, 32);
+    inside(SIDE_SERVER, 14);
+    wait_ms(8000);
+    leg(SIDE_CLIENT,
+        (struct leg_evidence){.probe = PROBE_REVEALED, .revealed_octets = 50, .flags = LEG_TAPPED});
+    inside(SIDE_SERVER, 60);
+    inside(SIDE_SERVER, 2);
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_OCTETS_LOST, CONFIDENCE_CERTAIN);
     for (unsigned i = 0; i < 6; i++) { /* a small mail, QUIT, and a long 221 */
         story_begin();
         tls_hello();
