@@ -153,6 +153,23 @@ static bool flow_is_copy(struct flow_side *own, const struct packet *packet, uin
     return false;
 }
 
+/* In a capture that has packets twice: were these octets, which were seen before, sent once only? A repetition by TCP has a
+ * later IP ID and timestamp than all before it; a copy that a router passes on behind a burst has those of its original. */
+static bool flow_is_late_copy(const struct flow_side *own, const struct packet *packet, uint64_t now_us)
+{
+    if (!(own->flags & FLOW_SIDE_TWINS) || !(own->flags & FLOW_SIDE_BEGUN) || packet->payload_length == 0 ||
+        !stream_has(own, packet->sequence, (uint32_t)packet->payload_length)) {
+        return false;
+    }
+    if (packet->has_ip_id && packet->ip_id != 0 && own->ip_id != 0) {
+        return (uint16_t)(own->ip_id - packet->ip_id) < REORDERED_IDS;
+    }
+    bool stamped = (packet->options & PACKET_HAS_TIMESTAMP) && (own->flags & FLOW_SIDE_TIMESTAMPS);
+    return stamped &&
+           (sequence_before(packet->timestamp_value, own->timestamp) ||
+            (packet->timestamp_value == own->timestamp && now_us - own->last_us < FLOW_TWIN_STAMPED_US));
+}
+
 /* ---- what is acknowledged ---- */
 
 static void side_begin(struct flow_side *own, uint32_t sequence)
@@ -751,7 +768,7 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
 {
     struct flow_side *own = flow_side_of(flow, side);
     struct flow_side *other = flow_side_of(flow, side_other(side));
-    if (flow_is_copy(own, packet, now_us)) {
+    if (flow_is_copy(own, packet, now_us) || flow_is_late_copy(own, packet, now_us)) {
         own->flags |= FLOW_SIDE_TWINS;
         return FLOW_COPY;
     }

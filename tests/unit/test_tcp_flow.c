@@ -240,6 +240,41 @@ static void test_copies(void **state)
     assert_int_equal(feed(SIDE_CLIENT, packet), FLOW_TAKEN);
 }
 
+/* A capture on both sides of a router: a burst comes in, then the whole of it goes out. */
+static void test_copies_behind_a_burst(void **state)
+{
+    (void)state;
+    for (unsigned stamped = 0; stamped < 2; stamped++) {
+        struct packet burst[12], again;
+        open_flow();
+        again = make(PACKET_ACK, 100, 500, 10);
+        assert_int_equal(feed(SIDE_CLIENT, again), FLOW_TAKEN);
+        assert_int_equal(feed(SIDE_CLIENT, again), FLOW_COPY); /* so it is known as such a capture */
+        for (unsigned i = 0; i < 12; i++) {
+            burst[i] = make(PACKET_ACK, 110 + i * 1448, 500, 1448);
+            if (stamped) {
+                burst[i].has_ip_id = false;
+                burst[i].ip_id = 0;
+                burst[i].options = PACKET_HAS_TIMESTAMP;
+                burst[i].timestamp_value = 7 + i / 6;
+            }
+            assert_int_equal(feed(SIDE_CLIENT, burst[i]), FLOW_TAKEN);
+        }
+        for (unsigned i = 0; i < 12; i++) {
+            now_us += 20;
+            burst[i].ttl--;
+            assert_int_equal(feed(SIDE_CLIENT, burst[i]), FLOW_COPY);
+        }
+        assert_int_equal(of(SIDE_CLIENT)->repeats, 0);
+        wait_ms(200);
+        again = burst[0]; /* the same octets, sent again */
+        again.ip_id = stamped ? 0 : ++ip_id;
+        again.timestamp_value = stamped ? 300 : 0;
+        assert_int_equal(feed(SIDE_CLIENT, again), FLOW_TAKEN);
+        assert_int_equal(of(SIDE_CLIENT)->repeats, 1);
+    }
+}
+
 static struct packet make_without_id(uint32_t sequence, uint32_t acknowledgement, size_t length)
 {
     struct packet packet = make(PACKET_ACK, sequence, acknowledgement, length);
@@ -553,6 +588,7 @@ int main(void)
         cmocka_unit_test(test_lost_before_us),
         cmocka_unit_test(test_reordered),
         cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_copies_behind_a_burst),
         cmocka_unit_test(test_swift_replies_are_no_copies),
         cmocka_unit_test(test_keepalives),
         cmocka_unit_test(test_closed_window),
