@@ -619,11 +619,23 @@ static void session_count_probe(struct session *session)
     session->flags = (session->flags & ~SESSION_PROBES_MASK) | (count + 1) << SESSION_PROBES_BIT;
 }
 
+/* The client has half-closed and still listens; the server has not answered with its own end. The verdict stands, but whoever
+ * enforces a limit does not wait for such a server without end. */
+static bool session_is_half_closed(const struct session *session)
+{
+    return session->end == SESSION_END_CLIENT_FIN && session->timeouts->action == POLICY_ENFORCE &&
+           (session->flags & (SESSION_SERVER_LEFT | SESSION_SERVER_GONE | SESSION_CLIENT_GONE)) == 0;
+}
+
 uint64_t session_deadline_us(const struct session *session)
 {
     uint64_t deadline_us = SESSION_NEVER_US;
     const struct policy_timeouts *timeouts = session->timeouts;
     uint32_t flags = session->flags;
+    if (session_is_half_closed(session)) {
+        return earlier(SESSION_NEVER_US, session->progress_us, session_silence_limit_us(session),
+                       (flags & SESSION_LIMITED) != 0);
+    }
     if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
         return SESSION_NEVER_US;
     }
@@ -705,6 +717,14 @@ void session_on_deadline(struct session *session, uint64_t now_us)
     const struct policy_timeouts *timeouts = session->timeouts;
     enum side debtor = session_debtor(session);
     session_charge(session, now_us);
+    if (session_is_half_closed(session)) {
+        if (!(session->flags & SESSION_LIMITED) &&
+            passed(session->progress_us, session_silence_limit_us(session), now_us)) {
+            session->flags |= SESSION_LIMITED;
+            session->wants |= SESSION_WANT_CLOSE;
+        }
+        return;
+    }
     if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
         return;
     }

@@ -925,6 +925,16 @@ def test_enforced_timeout():
         claim(ending(server)[1] == "reset", "... and a reset to the server")
         record = witness.verdict_of(client)
         claim(record.get("action") == "closed", "... action closed", f"{record.get('action')} {record.get('cause')}")
+        client, server, _ = pair(listener, 4)
+        server.sendall(b"220 x\r\n")
+        client.recv(100)
+        client.sendall(b"EHLO half.test\r\n")
+        client.shutdown(socket.SHUT_WR)
+        got, end = ending(client)
+        claim(got.startswith(b"421 4.4.2 gate.test") and end == "fin", "... also to one that has half-closed", f"{got!r} {end}")
+        ending(server)  # the half-close came first
+        claim(server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in (errno.ECONNRESET, errno.EPIPE), "... and its server is reset")
+        claim(witness.verdict_of(client).get("ended-by") == "client", "... the verdict stays that of the half-close")
 
 
 def test_reload():

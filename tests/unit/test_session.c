@@ -1043,6 +1043,29 @@ static void test_421_in_body(void **state) /* S36, S70 */
 
 /* --- our own limits --------------------------------------------------------------------------------------------------- */
 
+/* A client that has half-closed keeps its place no longer than one that has not. */
+static void test_timeouts_after_a_half_close(void **state)
+{
+    (void)state;
+    for (unsigned enforced = 0; enforced < 2; enforced++) {
+        for (unsigned server_left = 0; server_left < 2; server_left++) {
+            story_begin();
+            policy.timeouts.action = enforced ? POLICY_ENFORCE : POLICY_REPORT;
+            hello();
+            client("NOOP\r\n");
+            ends(SESSION_END_CLIENT_FIN);
+            if (server_left) {
+                ends(SESSION_END_SERVER_FIN);
+            }
+            bool due = enforced && !server_left;
+            assert_int_equal(wait_ms(299000) & SESSION_WANT_CLOSE, 0);
+            assert_int_equal(wait_ms(2000) & SESSION_WANT_CLOSE, due ? SESSION_WANT_CLOSE : 0);
+            assert_int_equal(wait_ms(301000) & SESSION_WANT_CLOSE, 0); /* said once */
+            assert_int_equal(finish()->ended_by, ENDED_BY_CLIENT);
+        }
+    }
+}
+
 static void test_timeouts_reported_and_enforced(void **state)
 {
     (void)state;
@@ -2550,6 +2573,7 @@ int main(void)
         cmocka_unit_test(test_one_mail_of_several_refused),
         cmocka_unit_test(test_size_limit_in_body_behind_a_reset),
         cmocka_unit_test(test_421_in_body),
+        cmocka_unit_test(test_timeouts_after_a_half_close),
         cmocka_unit_test(test_timeouts_reported_and_enforced),
         cmocka_unit_test(test_session_time_waits_for_a_harmless_moment),
         cmocka_unit_test(test_drain),
