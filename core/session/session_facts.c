@@ -8,6 +8,8 @@
 /* A 221 is short: "221 2.0.0 server.test closing connection", 44 octets, and TLS 1.3's overhead. */
 #define TLS_FAREWELL_RECORD_OCTETS 61
 
+#define LOSSY_DOUBT_US 60000000 /* for longer, five or six repetitions (RFC 6298) would all have to be lost */
+
 bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
 {
     if (leg == NULL) {
@@ -27,7 +29,15 @@ static bool leg_acknowledged(const struct leg_evidence *leg, uint64_t end_us)
     return looked_at && (leg->unacked_octets == 0 || leg->unacked_since_us >= end_us);
 }
 
-static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t at_us)
+/* On a leg that loses one segment in ten an answer tells of its own moment only: what the side said next may be among
+ * the lost, for a while. */
+static bool leg_is_doubtful(const struct leg_evidence *leg, uint64_t waited_us)
+{
+    return leg->retrans_count >= 2 && leg->retrans_count >= leg->sent_segments / 10 &&
+           waited_us < LOSSY_DOUBT_US;
+}
+
+static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t waited_us, uint64_t at_us)
 {
     uint64_t bits = 0;
     if (leg == NULL) {
@@ -39,7 +49,7 @@ static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t at_us)
     bits |= (leg->flags & LEG_HEARD) ? FACT_HEARD : 0;
     bits |= (leg->flags & LEG_UNREACHABLE) ? FACT_UNREACHABLE : 0;
     bits |= (leg->flags & LEG_ICMP_UNDIVERTED) ? FACT_ICMP_UNDIVERTED : 0;
-    bits |= (leg->flags & LEG_TAPPED) ? FACT_TAPPED : 0;
+    bits |= (leg->flags & LEG_TAPPED) && !leg_is_doubtful(leg, waited_us) ? FACT_TAPPED : 0;
     bits |= (leg->flags & LEG_SYN_ACK_REPEATED) ? FACT_SYN_ACK_REPEATED : 0;
     bits |= leg->probe == PROBE_ANSWERED ? FACT_PROBE_ANSWERED : 0;
     /* A closed window is probed by the sender itself; when nobody answers that any more the host is gone, too. */
@@ -415,7 +425,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
         facts->closed_us = (uint64_t)own->window_limited_ms * 1000;
         bits |=
             leg_acknowledged(own, session->start_us + (uint64_t)moment.age_ms * 1000) ? FACT_ACKNOWLEDGED : 0;
-        bits |= leg_bits(own, at_us);
+        bits |= leg_bits(own, facts->waited_us, at_us);
         bits |=
             facts->end == SESSION_END_SERVER_FIN && facts->suspect == SIDE_SERVER && own->unacked_octets > 0
                 ? FACT_CROSSED

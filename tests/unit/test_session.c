@@ -744,6 +744,34 @@ static struct leg_evidence stuck(uint32_t flags, uint64_t for_ms)
                                  .unacked_since_us = now_us - for_ms * 1000};
 }
 
+/* On a leg that loses much an answered probe is no proof of what came after it. */
+static void test_a_lossy_leg_vouches_for_nobody(void **state)
+{
+    (void)state;
+    for (unsigned lossy = 0; lossy < 2; lossy++) {
+        const struct leg_evidence answered = {
+            .probe = PROBE_ANSWERED, .flags = LEG_TAPPED, .sent_segments = 9, .retrans_count = lossy ? 2 : 1};
+        story_begin();
+        hello();
+        client("MAIL FROM:<a>\r\n");
+        server("250 ok\r\n");
+        wait_ms(12000);
+        leg(SIDE_CLIENT, answered);
+        server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+        ends(SESSION_END_SERVER_FIN);
+        expect_verdict(FAULT_CLIENT, CAUSE_COMMAND_STALL, lossy ? CONFIDENCE_LIKELY : CONFIDENCE_CERTAIN);
+        assert_int_equal(record.verdict.also, lossy ? 1u << FAULT_CLIENT_NETWORK : 0);
+        story_begin();
+        hello();
+        client("MAIL FROM:<a>\r\n");
+        wait_ms(12000);
+        leg(SIDE_SERVER, answered);
+        ends(SESSION_END_CLIENT_FIN);
+        expect_verdict(FAULT_CLIENT, CAUSE_GAVE_UP_EARLY, CONFIDENCE_CERTAIN);
+        assert_int_equal(record.verdict.also, 1u << FAULT_SERVER | (lossy ? 1u << FAULT_SERVER_NETWORK : 0));
+    }
+}
+
 static void test_undelivered(void **state) /* S22, S25, S43, S66 */
 {
     (void)state;
@@ -2563,6 +2591,7 @@ int main(void)
         cmocka_unit_test(test_unfinished_replies),
         cmocka_unit_test(test_server_hangs_up),
         cmocka_unit_test(test_server_does_not_read),
+        cmocka_unit_test(test_a_lossy_leg_vouches_for_nobody),
         cmocka_unit_test(test_undelivered),
         cmocka_unit_test(test_lost_before_us),
         cmocka_unit_test(test_host_gone),
