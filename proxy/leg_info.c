@@ -70,6 +70,9 @@ static bool only_big_lost(const struct leg_evidence *evidence, const struct tcp_
         return false;
     if (info->tcpi_backoff < SEVERAL_REPEATS && info->tcpi_retransmits < SEVERAL_REPEATS)
         return false;
+    /* What is under way are full segments, but for the last one of a message: is one of them reported (RFC 2018)? */
+    if (info->tcpi_sacked > (info->tcpi_notsent_bytes > 0 ? 0u : 1u))
+        return false;
     /* Something got through before, and on the average it was small: no full-size segment ever passed. */
     if (info->tcpi_bytes_acked == 0 || info->tcpi_delivered == 0)
         return false;

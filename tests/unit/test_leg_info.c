@@ -215,6 +215,21 @@ static void only_full_segments_are_lost(void **state)
     info.tcpi_total_retrans = 4;
     evidence = applied(&info, &context);
     assert_true((evidence.flags & LEG_ONLY_BIG_LOST) != 0);
+    /* The small rest of a message is reported: it passes. A second one, or one in the midst, is as big as what is lost. */
+    info.tcpi_notsent_bytes = 0;
+    info.tcpi_sacked = 1;
+    evidence = applied(&info, &context);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) != 0);
+    info.tcpi_sacked = 2;
+    evidence = applied(&info, &context);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) == 0);
+    info.tcpi_sacked = 1;
+    info.tcpi_notsent_bytes = 10000;
+    evidence = applied(&info, &context);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) == 0);
+    info.tcpi_sacked = 0;
+    evidence = applied(&info, &context);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) != 0);
     /* Big ones passed before: the network broke, it is no path MTU. */
     info.tcpi_bytes_acked = 1448 * 100;
     info.tcpi_delivered = 105;
