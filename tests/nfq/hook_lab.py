@@ -214,8 +214,10 @@ class Talker:
     """A client that speaks line by line."""
 
     def __init__(self, version, timeout=20, address=None):
-        self.socket = connect(version, timeout, wait=address is None)
-        if address:
+        if address is None:
+            self.socket = connect(version, timeout)
+        else:
+            self.socket = connect(version, timeout, wait=False)
             self.socket.connect((address, 25))
         self.stream = self.socket.makefile("rb")
         self.read()
