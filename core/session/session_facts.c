@@ -160,6 +160,8 @@ static uint64_t tls_bits(const struct session *session, enum session_end end)
          * EHLO, envelope and body, and everything was answered. */
         bool quit_sized = tls->client_last_length > 0 && tls->client_last_length <= SESSION_TLS_SHORT_OCTETS;
         bool mail_passed = tls->commands >= 2 && (tls->bulk_octets > 0 || tls->replies >= 3);
+        /* With PIPELINING and BDAT envelope, message and QUIT may share one record. */
+        mail_passed = mail_passed || (tls->bulk_octets > 0 && tls->replies >= 3);
         bool answered = tls->replies > 0 && tls->owed_by != SIDE_SERVER && !tls->body_inferred;
         /* Not every client waits for the 221: a record of QUIT's size behind a mail, and gone at once. */
         bool unanswered_quit = tls->replies > 0 && tls->owed_by == SIDE_SERVER &&

@@ -2222,6 +2222,15 @@ static void test_the_first_bye_inside_tls_counts(void **state) /* S81 and S82 */
     inside(SIDE_SERVER, 2);
     ends(SESSION_END_SERVER_FIN);
     expect_verdict(FAULT_CLIENT_NETWORK, CAUSE_OCTETS_LOST, CONFIDENCE_CERTAIN);
+    story_begin(); /* envelope, BDAT, message and QUIT in one record; answered, and the server says first that it leaves */
+    tls_hello();
+    inside(SIDE_CLIENT, 5260);
+    inside(SIDE_SERVER, 84);
+    inside(SIDE_SERVER, 36);
+    inside(SIDE_SERVER, 2);
+    inside(SIDE_CLIENT, 2);
+    ends(SESSION_END_CLIENT_FIN);
+    expect_verdict(FAULT_NONE, CAUSE_CLEAN, CONFIDENCE_POSSIBLE);
     for (unsigned i = 0; i < 6; i++) { /* a small mail, QUIT, and a long 221 */
         story_begin();
         tls_hello();
