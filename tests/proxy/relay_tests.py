@@ -1533,7 +1533,10 @@ def test_places_come_back():
             for action, cause in (("none", "port-closed"), ("none", "connect-unanswered"), ("closed", "greeting-stall"), ("refused", "witness-limit")):
                 claim((action, cause) in seen, f"... among them {action} {cause}", "" if (action, cause) in seen else str(seen))
         with listen(4) as listener:  # a new one: in the queue of the old one something dead may be left
-            kept = [pair(listener, 4) for _ in range(5)]
+            kept = []
+            for _ in range(5):  # greeted at once: one that our timeout closes would make room
+                kept.append(pair(listener, 4))
+                kept[-1][1].sendall(b"220 x\r\n")
             claim(len({peer for _, _, peer in kept}) == 5, "then five get in")
             listener.settimeout(0.3)
             late = connect(4)
