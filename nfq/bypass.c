@@ -60,14 +60,17 @@ uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest,
 {
     struct tracker_session *tracked = latest->entry != NULL ? latest->entry->user : NULL;
     const uint32_t now_ms = (uint32_t)(now_us / 1000);
-    const bool is_on = (mark & bypass->bit) != 0;
+    const bool is_on = (mark & bypass->mask) == bypass->bit;
     struct tracker_bypass *own;
-    bool wanted;
+    bool wanted, was_on;
 
+    if ((mark & bypass->mask) == bypass->mask) /* what we sent ourselves to put it off */
+        return mark;
     if (tracked == NULL || latest->packet.kind != PACKET_TCP)
-        return mark & ~bypass->bit;
+        return is_on ? mark | bypass->mask : mark;
     own = &tracked->bypass;
     wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && (is_on || is_last || own->is_on);
+    was_on = is_on || own->is_on;
     own->is_on = wanted;
     if (is_on || wanted) {
         bypass->started_count += own->runs ? 0 : 1;
@@ -79,5 +82,7 @@ uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest,
         own->runs = false;
         flow_set_bypass(&latest->entry->flow, SIDE_CLIENT, false);
     }
-    return wanted ? mark | bypass->bit : mark & ~bypass->bit;
+    if (wanted)
+        return (mark & ~bypass->mask) | bypass->bit;
+    return was_on ? mark | bypass->mask : mark;
 }

@@ -1,8 +1,9 @@
 /* bypass - which packets need not come here: while a large body runs, the client's full segments are let past the queue
  * by a bit in the mark of the connection, which the rules (smtpwitness-rules nfq load --bypass) keep and go by.
- * How it works: a packet of a connection whose bit is on arrives with the bit in its mark. The verdict says what the bit
- * shall be from now on: the mark the packet leaves with is saved as the connection's. So nothing is remembered here
- * that could differ from what the kernel does, and a restart finds the bits as they are.
+ * How it works: a packet of a connection whose bit is on arrives with `bit` in its mark, and without the other bit of
+ * `mask`. The verdict says what shall be from now on: `bit` alone puts it on, both bits put it off, and where neither
+ * is set nothing changes (rules/nfq.sh). What the kernel does is seen from the packets that come, so a restart finds the
+ * connections as they are, and what was lost on the way is said again.
  * What is queued is overtaken by what is not. So the bit goes on and off as seldom as can be, for TCP takes packets that
  * overtake each other for losses.
  * It is on while a body runs, has shown to be large, and nothing is amiss. What puts it off at once: the end of the
@@ -24,7 +25,7 @@
 #define BYPASS_SETTLE_MS    250   /* after the bit is off, packets that passed with it may still show */
 
 struct bypass {
-    uint32_t bit;
+    uint32_t bit, mask;
     bool enabled; /* else what is on, from an earlier run, is put off */
     uint64_t started_count, ended_count;
 };

@@ -79,7 +79,7 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
         snprintf(error->text, sizeof error->text, "nfq: no random numbers: %s", strerror(errno));
         goto failed;
     }
-    if (!injector_open(&hook->injector))
+    if (!injector_open(&hook->injector, settings->bypass ? settings->mark : 0))
         log_message(hook->log, LOG_WARNING, "nfq",
                     "no raw socket (%s): silent sides are not probed, and nothing is enforced",
                     strerror(errno));

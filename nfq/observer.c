@@ -485,13 +485,12 @@ struct observer *observer_create(const struct observer_options *options, struct 
     observer->settings = settings_share_acquire(options->settings);
     prober_init(&observer->prober, options->injector);
     observer->bridge = options->injector != NULL ? options->injector->bridge : NULL;
-    departure_open(&observer->departure,
-                   options->settings->settings->nfq.mark & (options->settings->settings->nfq.mark - 1),
+    observer->bypass.mask = options->settings->settings->nfq.mark;
+    observer->bypass.bit = observer->bypass.mask & (~observer->bypass.mask + 1);
+    departure_open(&observer->departure, observer->bypass.mask & ~observer->bypass.bit, observer->bypass.bit,
                    (uint16_t)(options->queue - options->settings->settings->nfq.first_queue),
                    options->settings->settings->smtp.ports.port[0]);
     observer->bypass.enabled = options->settings->settings->nfq.bypass;
-    observer->bypass.bit =
-        options->settings->settings->nfq.mark & (~options->settings->settings->nfq.mark + 1);
     pthread_mutex_init(&observer->stats_lock, NULL);
     observer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (observer->wake_fd == -1) {

@@ -3,8 +3,8 @@
  * until it is acknowledged; then its own end is acknowledged, so that it closes in order.
  * Whoever goes on talking gets a reset whose sequence number is the acknowledgement of what it said: it is the one it
  * expects (RFC 9293 section 3.5.2, RFC 5961 section 3.2), so a reset that was lost, or came too early, does no harm.
- * In the midst of a bypass our first segment, whose mark has no bit, takes the bit off the connection (POSTROUTING), so
- * that all of it comes to us again. Across a bridge, where it does not come by there, the client's large segments go on
+ * In the midst of a bypass our first segment, by its mark, puts the bypass off (POSTROUTING), so that all of the
+ * connection comes to us again. Across a bridge, where it does not come by there, the client's large segments go on
  * passing to a server that has been reset, but for those the rules show us.
  *
  * Owns:    PARTING_SLOTS connections, each for PARTING_LAST_US. When all are taken the oldest goes: what still comes of

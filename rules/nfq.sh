@@ -12,25 +12,29 @@
 #                    network would be blamed for them.
 #   INPUT, OUTPUT    with --place host NFQ stands last in both, instead of in FORWARD: the mail server is this host.
 #                    Connections within the host (lo) would be seen twice and are left alone.
-#   POSTROUTING NFQ_P  what the witness wrote into a packet's mark goes to its connection, and off the packet; a packet
-#                    that it follows comes once more: so it is known that no rule or route of this host stopped it.
+#   POSTROUTING NFQ_P  what the witness wrote into a packet's mark is done: see below. A packet that it follows comes to
+#                    it once more: so it is known that no rule or route of this host stopped it.
 #   any      NFQ_MADE never visited: says that the table did not exist before us, so that unload removes it.
 #
 # --queue-bypass lets packets pass while nobody holds the queue. Several queues are told apart by the low bits of the
 # client's port (match u32), so that both directions of a connection, and the errors about it, come to the same one;
 # --queue-balance goes by addresses alone, and HMARK overwrites all 32 bits of the packet's mark.
 #
-# --bypass: the witness sets the lower bit of our mark on a packet when the connection is in the midst of a body, and
-# takes it off again later. NFQ_P saves that bit as the connection's mark - in POSTROUTING, because table filter comes
-# between and its verdict counts - and NFQ_B puts it on every packet of the connection. Large segments of the client
-# without FIN, SYN or RST then come to NFQ_L and skip the queue, but for
+# What the two bits of our mark say, the lower one first:
+#   0 0  nothing, and nothing is done: so it is with nearly every packet of this host
+#   1 0  from FORWARD: its connection is in the midst of a body. From the witness: from now on it is
+#   1 1  from the witness: it is no more
+#   0 1  from the witness: this packet is followed
+# --bypass: NFQ_P puts that into the connection's mark - in POSTROUTING, because table filter comes between and its
+# verdict counts. Packets of such a connection come to NFQ_B. Large segments of the client skip the queue there, but for
 #   - bypass_seen_a_second of a connection: one that has come to a stand repeats itself more slowly, so that all is seen;
-#   - those that end in CRLF.CRLF, pushed or not (a client that corks its octets may not push them);
+#   - those that bear FIN, SYN or RST, and those that end in CRLF.CRLF, pushed or not (a client that corks its octets may
+#     not push them);
 #   - those that end in LF and bear PSH, or are several in one (offload: nearly every such packet bears PSH): a client
 #     that has said what it had to say, be it the final dot or a command behind it, pushes it and ends with LF.
-# What is queued is overtaken by what is not, so that the former must be rare. Everything else is queued as ever.
+# What is queued is overtaken by what is not, so that the former must be rare. Everything else is queued as ever, with the
+# bit in its mark. Every packet of a body is asked all this, so it is one program of bpf, and there are few rules.
 # hashlimit drops packets when its table is full: it has room for more connections than can be followed.
-
 #
 # --tool nft: the same as one table of nft's; see nfq_nft.sh.
 
@@ -39,16 +43,25 @@
 # shellcheck source=rules/nfq_nft.sh
 . "$library/nfq_nft.sh"
 
-mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_L
+mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B
     SMTPWITNESS_NFQ_O SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
 mode_made=SMTPWITNESS_NFQ_MADE
 mode_tables=mangle
 mark_example=0xc000000/0xc000000
 bypass_least_octets=512
-# ld len; sub #1; tax; ldb [x + 0]; jeq #10, 0, 1; ret #0; ret #65535
-bypass_not_lf='7,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 1 10,6 0 0 0,6 0 0 65535'
-# ld len; sub #5; tax; ld [x + 0]; jeq #0x0d0a2e0d, 0, 3; ldb [x + 4]; jeq #10, 0, 1; ret #65535; ret #0
-bypass_dot='9,128 0 0 0,20 0 0 5,7 0 0 0,64 0 0 0,21 0 3 218770957,80 0 0 4,21 0 1 10,6 0 0 65535,6 0 0 0'
+# A packet that may pass unseen, as `bpf_asm` reads it; in IPv6 only where TCP follows the header at once.
+#            ld len; jlt #512, queued                            (bypass_least_octets)
+#   IPv6:    ldb [6]; jne #6, queued; ld len
+#            sub #1; tax; ldb [x + 0]; jne #10, inside
+#            ld len; jgt #1500, queued                           (it ends in LF)
+#   IPv4:    ldxb 4 * ([0] & 0xf); ldb [x + 13]                  IPv6: ldb [53]
+#            jset #15, queued                                    (FIN, SYN, RST, PSH)
+#            ld len; sub #5; tax; ld [x + 0]; jeq #0x0d0a2e0d, queued, unseen
+#   inside:  the flags again; jset #7, queued, unseen            (FIN, SYN, RST)
+#   unseen:  ret #65535
+#   queued:  ret #0
+bypass_unseen4='21,128 0 0 0,53 0 18 512,20 0 0 1,7 0 0 0,80 0 0 0,21 0 10 10,128 0 0 0,37 12 0 1500,177 0 0 0,80 0 0 13,69 9 0 15,128 0 0 0,20 0 0 5,7 0 0 0,64 0 0 0,21 4 3 218770957,177 0 0 0,80 0 0 13,69 1 0 7,6 0 0 65535,6 0 0 0'
+bypass_unseen6='22,128 0 0 0,53 0 19 512,48 0 0 6,21 0 17 6,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 9 10,128 0 0 0,37 10 0 1500,48 0 0 53,69 8 0 15,128 0 0 0,20 0 0 5,7 0 0 0,64 0 0 0,21 3 2 218770957,48 0 0 53,69 1 0 7,6 0 0 65535,6 0 0 0'
 bypass_seen_a_second=4
 bypass_connections=1048576
 
@@ -83,12 +96,12 @@ plan() { # FAMILY
     for chain in '' _C _S _E _O; do
         echo ":SMTPWITNESS_NFQ$chain"
     done
-    [ "$set_bypass" = no ] || printf ':%s\n' SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_L
+    [ "$set_bypass" = no ] || echo ':SMTPWITNESS_NFQ_B'
     [ "$set_place" = host ] || echo ':SMTPWITNESS_NFQ_P'
     [ "$set_place" = router ] || printf -- '-A SMTPWITNESS_NFQ %s lo -j RETURN\n' -i -o
     plan_exceptions "$1"
     [ "$set_bypass" = no ] || plan_bypass "$1"
-    [ "$set_place" = host ] || plan_departure
+    [ "$set_place" = host ] || plan_marks
     plan_forward "$1"
     plan_output "$1"
     plan_queues "$1"
@@ -106,39 +119,45 @@ plan_exceptions() { # FAMILY: networks to leave alone
     done
 }
 
+# One port is asked for more cheaply than a list.
+ports_match() { # d or s
+    case $set_ports in *,*) echo "-m multiport --$1ports $set_ports" ;; *) echo "-m tcp --$1port $set_ports" ;; esac
+}
+
 plan_forward() { # FAMILY
     if [ -z "$set_in_interfaces" ]; then
-        echo "-A SMTPWITNESS_NFQ -p tcp -m multiport --dports $set_ports -j SMTPWITNESS_NFQ_C"
-        echo "-A SMTPWITNESS_NFQ -p tcp -m multiport --sports $set_ports -j SMTPWITNESS_NFQ_S"
+        echo "-A SMTPWITNESS_NFQ -p tcp $(ports_match d) -j SMTPWITNESS_NFQ_C"
+        echo "-A SMTPWITNESS_NFQ -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_S"
     fi
     for interface in $set_in_interfaces; do
-        echo "-A SMTPWITNESS_NFQ -i $interface -p tcp -m multiport --dports $set_ports -j SMTPWITNESS_NFQ_C"
-        echo "-A SMTPWITNESS_NFQ -o $interface -p tcp -m multiport --sports $set_ports -j SMTPWITNESS_NFQ_S"
+        echo "-A SMTPWITNESS_NFQ -i $interface -p tcp $(ports_match d) -j SMTPWITNESS_NFQ_C"
+        echo "-A SMTPWITNESS_NFQ -o $interface -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_S"
     done
     plan_errors "$1" SMTPWITNESS_NFQ
 }
 
 plan_bypass() { # FAMILY
-    set -- "$1" "-A SMTPWITNESS_NFQ_B -p tcp -m multiport" "$mark_low/$mark_low"
-    echo "-A SMTPWITNESS_NFQ -p tcp -m connmark --mark $3 -g SMTPWITNESS_NFQ_B"
-    echo "-A SMTPWITNESS_NFQ_B -j MARK --set-xmark $3"
-    echo "$2 --dports $set_ports -m tcp --tcp-flags FIN,SYN,RST NONE -m length --length $bypass_least_octets:65535 -g SMTPWITNESS_NFQ_L"
-    echo "-A SMTPWITNESS_NFQ_L -m hashlimit --hashlimit-upto $bypass_seen_a_second/sec --hashlimit-burst 1" \
-        "--hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness$1" \
-        "--hashlimit-htable-max $bypass_connections --hashlimit-htable-expire 10000 -j SMTPWITNESS_NFQ_C"
-    echo "-A SMTPWITNESS_NFQ_L -m bpf --bytecode \"$bypass_dot\" -j SMTPWITNESS_NFQ_C"
-    echo "-A SMTPWITNESS_NFQ_L -p tcp -m tcp --tcp-flags PSH NONE -m length --length 0:1500 -j RETURN"
-    echo "-A SMTPWITNESS_NFQ_L -m bpf --bytecode \"$bypass_not_lf\" -j RETURN"
-    echo "-A SMTPWITNESS_NFQ_L -j SMTPWITNESS_NFQ_C"
-    echo "$2 --dports $set_ports -j SMTPWITNESS_NFQ_C"
-    echo "$2 --sports $set_ports -j SMTPWITNESS_NFQ_S"
-    echo "-A SMTPWITNESS_NFQ_P -p tcp -m multiport --ports $set_ports -j CONNMARK --save-mark --nfmask $mark_low --ctmask $mark_low"
-    echo "-A SMTPWITNESS_NFQ_P -m mark --mark $3 -j MARK --set-xmark 0x0/$mark_low"
+    case $1 in 4) unseen=$bypass_unseen4 ;; 6) unseen=$bypass_unseen6 ;; esac
+    echo "-A SMTPWITNESS_NFQ -p tcp -m connmark --mark $mark_low/$mark_low -g SMTPWITNESS_NFQ_B"
+    echo "-A SMTPWITNESS_NFQ_B -p tcp $(ports_match d) -m bpf --bytecode \"$unseen\" -m hashlimit" \
+        "--hashlimit-above $bypass_seen_a_second/sec --hashlimit-burst 1 --hashlimit-mode srcip,srcport,dstip,dstport" \
+        "--hashlimit-name smtpwitness$1 --hashlimit-htable-max $bypass_connections --hashlimit-htable-expire 10000 -j RETURN"
+    echo "-A SMTPWITNESS_NFQ_B -j MARK --set-xmark $mark_low/$mark_low"
+    echo "-A SMTPWITNESS_NFQ_B -p tcp $(ports_match d) -j SMTPWITNESS_NFQ_C"
+    echo "-A SMTPWITNESS_NFQ_B -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_S"
 }
 
-plan_departure() { # behind plan_bypass: a queued packet has left the chain
-    for ends in dports:C sports:S; do
-        echo "-A SMTPWITNESS_NFQ_P -p tcp -m mark --mark $mark_high/$mark_high -m multiport --${ends%:*} $set_ports -j SMTPWITNESS_NFQ_${ends#*:}"
+plan_marks() { # behind each other: a packet that comes to the queue has left the chain
+    both=$mark_both
+    [ "$set_bypass" = yes ] || both=$mark_high
+    echo "-A SMTPWITNESS_NFQ_P -m mark --mark 0x0/$both -j RETURN"
+    if [ "$set_bypass" = yes ]; then
+        echo "-A SMTPWITNESS_NFQ_P -m mark --mark $mark_low/$both -j CONNMARK --set-xmark $mark_low/$mark_low"
+        echo "-A SMTPWITNESS_NFQ_P -m mark --mark $both/$both -j CONNMARK --set-xmark 0x0/$mark_low"
+        echo "-A SMTPWITNESS_NFQ_P -m mark --mark $mark_low/$mark_low -j MARK --set-xmark 0x0/$both"
+    fi
+    for ends in d:C s:S; do
+        echo "-A SMTPWITNESS_NFQ_P -p tcp -m mark --mark $mark_high/$both $(ports_match "${ends%:*}") -j SMTPWITNESS_NFQ_${ends#*:}"
     done
 }
 
@@ -260,12 +279,11 @@ mark xt_mark mangle -m mark --mark 0x1/0x1
 TEXT
     [ "$set_queues" -eq 1 ] || echo 'u32 xt_u32 mangle -m u32 --u32 0=0'
     [ "$set_bypass" = no ] || cat <<TEXT
-CONNMARK xt_connmark mangle -j CONNMARK --save-mark --nfmask 0x1 --ctmask 0x1
+CONNMARK xt_connmark mangle -j CONNMARK --set-xmark 0x1/0x1
 connmark xt_connmark mangle -m connmark --mark 0x1/0x1
 MARK xt_mark mangle -j MARK --set-xmark 0x1/0x1
-length xt_length filter -m length --length 512:65535
-bpf xt_bpf filter -m bpf --bytecode "$bypass_not_lf"
-hashlimit xt_hashlimit filter -m hashlimit --hashlimit-upto 4/sec --hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness
+bpf xt_bpf filter -m bpf --bytecode "$bypass_unseen4"
+hashlimit xt_hashlimit filter -m hashlimit --hashlimit-above 4/sec --hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness
 TEXT
 }
 

@@ -322,7 +322,7 @@ settings_finish() {
     [ "$mode" != nfq ] || settings_finish_bits
 }
 
-settings_finish_bits() { # the packet hook needs two bits: the lower marks connections, the higher follows packets
+settings_finish_bits() { # the packet hook needs two bits; nfq.sh says what they say
     mark_low=$((mark_value & -mark_value))
     mark_high=$((mark_value & ~mark_low))
     if [ "$mark_high" -eq 0 ] || [ $((mark_high & (mark_high - 1))) -ne 0 ] || [ $((mark_value)) -ne $((mark_mask)) ]; then
@@ -330,6 +330,7 @@ settings_finish_bits() { # the packet hook needs two bits: the lower marks conne
     fi
     mark_low=$(printf '0x%x' "$mark_low")
     mark_high=$(printf '0x%x' "$mark_high")
+    mark_both=$(printf '0x%x' "$mark_value")
 }
 
 usage_print() {

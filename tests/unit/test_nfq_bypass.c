@@ -15,13 +15,16 @@
 
 #define MS      UINT64_C(1000)
 #define BIT     0x10u
+#define MASK    0x30u
+#define OTHERS  0x101u /* marks of others */
 #define SEGMENT 1448u
 #define WINDOW  60000u
 
 static struct tracker *tracker;
 static struct bypass bypass;
 static struct policy_settings policy;
-static uint32_t connection_mark;
+static uint32_t connection_mark; /* of the two bits */
+static uint32_t left_mark;       /* of the last packet */
 static uint64_t now_us;
 static uint32_t at[SIDE_PAIR];     /* next sequence number of each side */
 static uint32_t acked[SIDE_PAIR];  /* of its octets, by the other */
@@ -48,6 +51,18 @@ static bool rules_pass_by(enum side side, const struct segment *segment)
            segment->payload[segment->payload_length - 1] != '\n';
 }
 
+/* The packet in hand as it comes in FORWARD, and what is done with its mark in POSTROUTING. */
+static void judge(void)
+{
+    const uint32_t mark =
+        bypass_mark(&bypass, tracker_latest(tracker), OTHERS | connection_mark, true, now_us);
+
+    assert_int_equal(mark & ~MASK, OTHERS);
+    left_mark = mark & MASK;
+    if ((mark & MASK) != 0)
+        connection_mark = (mark & MASK) == BIT ? BIT : 0;
+}
+
 static void cross(enum side side, struct segment *segment, const uint32_t *sack)
 {
     static uint8_t octets[SEGMENT + 200];
@@ -72,7 +87,7 @@ static void cross(enum side side, struct segment *segment, const uint32_t *sack)
         octets[3] = (uint8_t)length;
     }
     tracker_on_packet(tracker, octets, length, length, now_us, 0);
-    connection_mark = bypass_mark(&bypass, tracker_latest(tracker), connection_mark, true, now_us);
+    judge();
 }
 
 static struct segment make(enum side side, uint8_t flags, uint32_t sequence, const void *payload,
@@ -186,7 +201,7 @@ static int setup(void **state)
     tracker = tracker_create(&options);
     assert_non_null(tracker);
     tracker_set_port(tracker, 25, TRACKER_PORT_SMTP);
-    bypass = (struct bypass){.bit = BIT, .enabled = true};
+    bypass = (struct bypass){.bit = BIT, .mask = MASK, .enabled = true};
     connection_mark = 0;
     now_us = 1000000;
     queued = passed_by = 0;
@@ -351,14 +366,12 @@ static void test_a_dead_server_side_is_known(void **state)
     send_body(10);
     for (unsigned i = 0; i < 6; i++) { /* as the rules let the first ones of a second through */
         struct segment again = make(SIDE_CLIENT, PACKET_ACK, hole, octets, sizeof octets);
-        uint32_t mark = connection_mark;
         now_us += (400 * MS) << i;
         tracker_on_deadline(tracker, now_us);
-        connection_mark = 0;
         uint8_t whole[SEGMENT + 200];
         size_t length = segment_build(&again, whole, sizeof whole);
         tracker_on_packet(tracker, whole, length, length, now_us, 0);
-        connection_mark = bypass_mark(&bypass, tracker_latest(tracker), mark, true, now_us);
+        judge();
         assert_true(i <= 1 || connection_mark == 0); /* from the second repetition on all is looked at */
     }
     send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
@@ -461,9 +474,36 @@ static void test_bits_of_an_earlier_run_are_put_off(void **state)
     connection_mark = BIT;
     server_acknowledges();
     assert_int_equal(connection_mark, 0);
-    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0xf0 | BIT, true, now_us),
-                     0xf0 & ~BIT);
-    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, 0x2, true, now_us), 0x2);
+    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, OTHERS | BIT, true, now_us),
+                     OTHERS | MASK);
+    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, OTHERS, true, now_us), OTHERS);
+}
+
+/* What was read together with the packet that put it on bears no mark yet, and may be a reason to put it off again. */
+static void test_what_came_before_the_bit_puts_it_off(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    assert_int_equal(connection_mark, BIT);
+    connection_mark = 0;
+    say(SIDE_SERVER, "451 4.3.0 no more\r\n");
+    assert_int_equal(left_mark, MASK);
+    say(SIDE_SERVER, "451 4.3.0 no more\r\n");
+    assert_int_equal(left_mark, 0); /* said once */
+}
+
+static void test_what_we_sent_ourselves_is_left_alone(void **state)
+{
+    (void)state;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+    assert_int_equal(bypass_mark(&bypass, tracker_latest(tracker), OTHERS | MASK, true, now_us),
+                     OTHERS | MASK);
 }
 
 int main(void)
@@ -481,6 +521,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_word_in_the_body_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bits_of_an_earlier_run_are_put_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_came_before_the_bit_puts_it_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_we_sent_ourselves_is_left_alone, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
