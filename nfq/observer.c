@@ -231,7 +231,7 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
 {
     struct observer *observer = context;
     struct enforcer *enforcer = observer->enforcer;
-    const uint64_t now_us = clock_monotonic_us();
+    const uint64_t now_us = queued->read_us;
     enum queue_verdict verdict = QUEUE_ACCEPT;
     struct prober_slot *slot = NULL;
     const struct tracker_session *tracked = NULL;
@@ -257,7 +257,7 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
         before = prober_look(slot);
     }
     tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length, now_us,
-                      clock_unix_ms());
+                      queued->read_unix_ms);
     learn_place(observer, queued);
     if (observer->bypass.enabled || (queued->mark & observer->bypass.bit) != 0)
         queued->mark = bypass_mark(&observer->bypass, tracker_latest(observer->tracker), queued->mark,

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "daemon/clock.h"
+
 #define MESSAGE_OCTETS    (65536 + 4096) /* the largest packet and the attributes around it */
 #define ANSWER_TIMEOUT_MS 2000
 #define END_READS         1024 /* more than the longest queue; who sends faster than we read loses what comes then */
@@ -22,6 +24,8 @@ struct packet_queue {
     uint32_t accept_id, accept_mark; /* ... all with this mark, if accept_marks */
     uint32_t withheld_count;
     uint32_t latest_id; /* 0 = none yet; the kernel counts from 1 */
+    uint64_t read_us;
+    int64_t read_unix_ms;
     struct packet_queue_stats stats;
     struct mmsghdr messages[PACKET_QUEUE_BATCH];
     struct iovec spans[PACKET_QUEUE_BATCH];
@@ -111,6 +115,8 @@ static void take_datagram(struct packet_queue *queue, const uint8_t *octets, siz
             } else {
                 mark = packet.mark;
                 packet.is_last = is_last;
+                packet.read_us = queue->read_us;
+                packet.read_unix_ms = queue->read_unix_ms;
                 verdict = judge(context, &packet);
                 answer(queue, packet.id, verdict, packet.mark != mark ? &packet.mark : NULL);
             }
@@ -276,6 +282,8 @@ bool packet_queue_read(struct packet_queue *queue,
         packet_queue_flush(queue);
         return false;
     }
+    queue->read_us = clock_monotonic_us();
+    queue->read_unix_ms = clock_unix_ms();
     for (int i = 0; i < count; i++)
         take_datagram(queue, queue->buffers[i], queue->messages[i].msg_len, i == count - 1, judge, context);
     /* A short read means that the socket is drained, or nearly so: nobody waits for a full batch. */

@@ -24,7 +24,10 @@ struct queue_packet {
     uint8_t hook;        /* enum nf_inet_hooks */
     uint32_t port;       /* the bridge's port it came in by, an interface index; 0 = no bridge */
     const uint8_t *link; /* its sender's link address, six octets; NULL = unknown */
-    bool is_last;        /* the last of those that were read together; set by the reader */
+    /* Set by the reader: */
+    bool is_last;     /* of those that were read together */
+    uint64_t read_us; /* when they were read, monotonic, and by the wall clock */
+    int64_t read_unix_ms;
 };
 
 enum queue_message_result {

@@ -1,5 +1,8 @@
 #include "core/base/hash.h"
 
+#include <endian.h>
+#include <string.h>
+
 struct sip_state {
     uint64_t v0, v1, v2, v3;
 };
@@ -13,10 +16,8 @@ static uint64_t rotate_left(uint64_t word, unsigned bits)
 static uint64_t word_from_octets(const uint8_t *octets, size_t count)
 {
     uint64_t word = 0;
-    for (size_t i = 0; i < count; i++) {
-        word |= (uint64_t)octets[i] << (8 * i);
-    }
-    return word;
+    memcpy(&word, octets, count);
+    return le64toh(word);
 }
 
 static void sip_rounds(struct sip_state *state, unsigned rounds)
