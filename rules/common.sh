@@ -32,6 +32,14 @@ privilege_require() {
     [ "$(id -u)" -eq 0 ] || die "root is needed to $1 rules; run it with sudo"
 }
 
+# Every packet is asked for its ports, and for one port more cheaply than for a list.
+ports_match() { # d or s; '!' or nothing: the ports of a TCP packet
+    case $set_ports in
+    *,*) echo "-m multiport${2:+ $2} --$1ports $set_ports" ;;
+    *) echo "-m tcp${2:+ $2} --$1port $set_ports" ;;
+    esac
+}
+
 firewall_name() { # FAMILY
     case $1 in 4) echo iptables ;; 6) echo ip6tables ;; esac
 }

@@ -7,6 +7,7 @@
 # real server, and before table filter, so that the administrator's own rules still decide what passes:
 #   FORWARD  NFQ     last in FORWARD: a verdict leaves the table, so rules behind ours would not be seen.
 #            NFQ_C   from a client to one of our ports   NFQ_S  from the server   NFQ_E  an ICMP error
+#            NFQ_IN  by one of the clients' interfaces, and NFQ_OUT back: asked for last, because names are compared slowly
 #            NFQ_B   of a connection in the midst of a large body: what need not be seen leaves here
 #   OUTPUT   NFQ_O   ICMP errors and resets this router itself makes: seen in FORWARD by nobody, and without them the
 #                    network would be blamed for them.
@@ -43,7 +44,7 @@
 # shellcheck source=rules/nfq_nft.sh
 . "$library/nfq_nft.sh"
 
-mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B
+mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_IN SMTPWITNESS_NFQ_OUT
     SMTPWITNESS_NFQ_O SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
 mode_made=SMTPWITNESS_NFQ_MADE
 mode_tables=mangle
@@ -119,21 +120,23 @@ plan_exceptions() { # FAMILY: networks to leave alone
     done
 }
 
-# One port is asked for more cheaply than a list.
-ports_match() { # d or s
-    case $set_ports in *,*) echo "-m multiport --$1ports $set_ports" ;; *) echo "-m tcp --$1port $set_ports" ;; esac
-}
-
 plan_forward() { # FAMILY
     if [ -z "$set_in_interfaces" ]; then
         echo "-A SMTPWITNESS_NFQ -p tcp $(ports_match d) -j SMTPWITNESS_NFQ_C"
         echo "-A SMTPWITNESS_NFQ -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_S"
     fi
-    for interface in $set_in_interfaces; do
-        echo "-A SMTPWITNESS_NFQ -i $interface -p tcp $(ports_match d) -j SMTPWITNESS_NFQ_C"
-        echo "-A SMTPWITNESS_NFQ -o $interface -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_S"
-    done
+    [ -z "$set_in_interfaces" ] || plan_interfaces
     plan_errors "$1" SMTPWITNESS_NFQ
+}
+
+plan_interfaces() {
+    printf ':%s\n' SMTPWITNESS_NFQ_IN SMTPWITNESS_NFQ_OUT
+    echo "-A SMTPWITNESS_NFQ -p tcp $(ports_match d) -j SMTPWITNESS_NFQ_IN"
+    echo "-A SMTPWITNESS_NFQ -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_OUT"
+    for interface in $set_in_interfaces; do
+        echo "-A SMTPWITNESS_NFQ_IN -i $interface -j SMTPWITNESS_NFQ_C"
+        echo "-A SMTPWITNESS_NFQ_OUT -o $interface -j SMTPWITNESS_NFQ_S"
+    done
 }
 
 plan_bypass() { # FAMILY

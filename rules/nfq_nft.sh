@@ -100,8 +100,8 @@ nft_plan_forward() {
     fi
     for interface in $set_in_interfaces; do
         case $interface in *+) nft_interface="${interface%+}*" ;; *) nft_interface=$interface ;; esac
-        echo "iifname \"$nft_interface\" tcp dport $nft_ports goto from_client"
-        echo "oifname \"$nft_interface\" tcp sport $nft_ports goto from_server"
+        echo "tcp dport $nft_ports iifname \"$nft_interface\" goto from_client"
+        echo "tcp sport $nft_ports oifname \"$nft_interface\" goto from_server"
     done
     nft_plan_errors
 }

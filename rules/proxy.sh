@@ -13,6 +13,7 @@
 #   The server leg stays in the default zone: source NAT and state rules treat it as they treated the
 #   forwarded connection, and its answers need no rule that tells them from other traffic.
 #   mangle  PRE     ICMP errors and packets of open connections go to our sockets (DIVERT), new connections to NEW.
+#           FROM    which interfaces clients come from: asked for last, because names are compared slowly.
 #           NEW     the only place where a new connection is taken (TPROXY). An empty NEW takes none, in raw and
 #                   in mangle alike: the zone must follow the decision. With --fail open its first rule lets a
 #                   connection pass by when the last sign of life is older than life_seconds: a dead man's switch.
@@ -38,7 +39,7 @@
 # shellcheck source=rules/checks.sh
 . "$library/checks.sh"
 
-mode_chains='SMTPWITNESS_PRE SMTPWITNESS_DIVERT SMTPWITNESS_NEW SMTPWITNESS_IN SMTPWITNESS_OUT SMTPWITNESS_SET SMTPWITNESS_MADE'
+mode_chains='SMTPWITNESS_PRE SMTPWITNESS_DIVERT SMTPWITNESS_FROM SMTPWITNESS_NEW SMTPWITNESS_IN SMTPWITNESS_OUT SMTPWITNESS_SET SMTPWITNESS_MADE'
 mode_made=SMTPWITNESS_MADE
 mode_tables='raw filter mangle'
 mark_example=0x2000000/0x2000000
@@ -71,6 +72,7 @@ any_address() { case $1 in 4) echo 0.0.0.0 ;; 6) echo :: ;; esac } # FAMILY: a m
 
 plan_life() { # FAMILY: where signs of life arrive
     [ "$set_fail" = open ] || return 0
+    echo '-A SMTPWITNESS_OUT -p tcp -j RETURN'
     life_entry="--name $life_name --mask $(any_address "$1") --rsource -j DROP"
     echo "-A SMTPWITNESS_OUT -o lo -p 253 -m recent --set $life_entry"
     echo "-A SMTPWITNESS_OUT -o lo -p 254 -m recent --remove $life_entry"
@@ -83,18 +85,18 @@ plan_gate() { # FAMILY: without a recent sign of life nothing new is taken
 
 # A client whose own port is one of ours cannot be told from its server leg by ports: it gets no zone.
 plan_zone() { # FAMILY
-    raw_client="-p tcp -m multiport --dports $set_ports -m multiport ! --sports $set_ports"
+    raw_client="-p tcp $(ports_match d) $(ports_match s !)"
     echo ':SMTPWITNESS_PRE'
     echo ':SMTPWITNESS_NEW'
     echo ':SMTPWITNESS_OUT'
     plan_translated "$1"
     echo "-A SMTPWITNESS_PRE $raw_client -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j CT --zone $set_zone"
-    plan_jumps_new "$raw_client -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+    plan_jumps_new "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN ${raw_client#-p tcp }"
     plan_gate "$1"
     plan_exempts "$1"
     plan_local
     echo "-A SMTPWITNESS_NEW -j CT --zone $set_zone"
-    echo "-A SMTPWITNESS_OUT -p tcp -m multiport --sports $set_ports -m multiport ! --dports $set_ports -m addrtype ! --src-type LOCAL -j CT --zone $set_zone"
+    echo "-A SMTPWITNESS_OUT -p tcp $(ports_match s) $(ports_match d !) -m addrtype ! --src-type LOCAL -j CT --zone $set_zone"
     echo '-I PREROUTING 1 -j SMTPWITNESS_PRE'
 }
 
@@ -108,15 +110,15 @@ translated_pairs() { # FAMILY: "PUBLIC SERVER" lines
 plan_translated() { # FAMILY: no zone for either address
     translated_pairs "$1" | while read -r public server; do
         for address in "$public" "$server"; do
-            echo "-A SMTPWITNESS_PRE -d $address -p tcp -m multiport --dports $set_ports -j RETURN"
+            echo "-A SMTPWITNESS_PRE -d $address -p tcp $(ports_match d) -j RETURN"
         done
-        echo "-A SMTPWITNESS_OUT -s $server -p tcp -m multiport --sports $set_ports -j RETURN"
+        echo "-A SMTPWITNESS_OUT -s $server -p tcp $(ports_match s) -j RETURN"
     done
 }
 
 plan_translated_open() { # FAMILY ICMP: packets of connections that were taken
     translated_pairs "$1" | while read -r public server; do
-        echo "-A SMTPWITNESS_PRE -d $public -p tcp -m multiport --dports $set_ports -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m connmark --mark $set_mark -j SMTPWITNESS_DIVERT"
+        echo "-A SMTPWITNESS_PRE -d $public -p tcp $(ports_match d) -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m connmark --mark $set_mark -j SMTPWITNESS_DIVERT"
         echo "-A SMTPWITNESS_PRE -d $public -p $2 -m conntrack --ctstate RELATED -m connmark --mark $set_mark -j SMTPWITNESS_DIVERT"
     done
 }
@@ -137,10 +139,12 @@ plan_mangle() {
     echo ':SMTPWITNESS_NEW'
     plan_record "$set_mark" "$set_table" "$set_priority"
     plan_translated_open "$1" "$icmp"
+    for end in d s; do
+        echo "-A SMTPWITNESS_PRE -p tcp $(ports_match $end) -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
+    done
     echo "-A SMTPWITNESS_PRE -p $icmp -m socket --transparent -j SMTPWITNESS_DIVERT"
-    echo "-A SMTPWITNESS_PRE -p tcp -m multiport --ports $set_ports -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
-    plan_jumps_new "-p tcp -m multiport --dports $set_ports"
-    echo "-A SMTPWITNESS_PRE -p tcp -m multiport --dports $set_ports -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
+    plan_jumps_new "-p tcp $(ports_match d)"
+    echo "-A SMTPWITNESS_PRE -p tcp $(ports_match d) -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j SMTPWITNESS_DIVERT"
     echo "-A SMTPWITNESS_DIVERT -j MARK --set-xmark $set_mark"
     echo '-A SMTPWITNESS_DIVERT -j ACCEPT'
     plan_gate "$1"
@@ -160,7 +164,9 @@ plan_filter() {
     echo ':SMTPWITNESS_OUT'
     echo "-A SMTPWITNESS_IN -m mark --mark $set_mark -j ACCEPT"
     echo "-A SMTPWITNESS_IN ! -i lo -p tcp -m tcp --dport $set_listen_port -j REJECT --reject-with tcp-reset"
-    echo "-A SMTPWITNESS_OUT -p tcp -m multiport --ports $set_ports -m addrtype ! --src-type LOCAL -j ACCEPT"
+    for end in d s; do
+        echo "-A SMTPWITNESS_OUT -p tcp $(ports_match $end) -m addrtype ! --src-type LOCAL -j ACCEPT"
+    done
     echo '-I INPUT 1 -j SMTPWITNESS_IN'
     echo '-A OUTPUT -j SMTPWITNESS_OUT'
 }
@@ -173,9 +179,12 @@ plan_record() { # MARK TABLE PRIORITY
 plan_jumps_new() { # MATCH
     if [ -z "$set_in_interfaces" ]; then
         echo "-A SMTPWITNESS_PRE $1 -j SMTPWITNESS_NEW"
+        return
     fi
+    echo ':SMTPWITNESS_FROM'
+    echo "-A SMTPWITNESS_PRE $1 -j SMTPWITNESS_FROM"
     for interface in $set_in_interfaces; do
-        echo "-A SMTPWITNESS_PRE -i $interface $1 -j SMTPWITNESS_NEW"
+        echo "-A SMTPWITNESS_FROM -i $interface -j SMTPWITNESS_NEW"
     done
 }
 
@@ -301,7 +310,7 @@ mode_unload() {
 # What the kernel keeps of sessions for a minute (TIME_WAIT) would catch a client that uses its port again: see at the top.
 # Sockets with an address of this host belong to its own mail server. As far as the kernel can (CONFIG_INET_DIAG_DESTROY).
 sockets_forget() {
-    loaded_ports=$(cat "$work/before.4" "$work/before.6" | sed -n 's/^-A SMTPWITNESS_OUT .*--ports \([0-9,]*\) .*/\1/p' | sort -u | tr '\n' ',')
+    loaded_ports=$(cat "$work/before.4" "$work/before.6" | sed -n 's/^-A SMTPWITNESS_OUT .*--dports\{0,1\} \([0-9,]*\) .*-j ACCEPT$/\1/p' | sort -u | tr '\n' ',')
     [ -n "$loaded_ports" ] && command -v ss >/dev/null || return 0
     sockets_filter=$(echo "${loaded_ports%,}" | tr ',' '\n' | awk '
         { text = text (text == "" ? "( " : " or ") "sport = :" $1 " or dport = :" $1 } END { print text " )" }')

@@ -43,11 +43,11 @@ def spread_text(values):
 def print_test(results, test, programs):
     print(f"\n{test.name}: {test.title} ({test.unit}, {test.better} is better)")
     cpu_title = f"CPU s per {test.cpu_unit}" if test.cpu_unit else ""
-    print(f"  {'program':<15}{'median':>9}{'spread':>8}{'/fwd':>7}{'/haproxy':>10}{'rounds':>8}"
+    print(f"  {'program':<19}{'median':>9}{'spread':>8}{'/fwd':>7}{'/haproxy':>10}{'rounds':>8}"
           + (f"   {cpu_title + ': program':>28}{'/haproxy':>10}{'machine':>9}{'/fwd':>7}" if cpu_title else ""))
     for program in programs:
         rates = list(results.of(program, test.name, "rate").values())
-        line = f"  {program:<15}{median_text(rates):>9}{spread_text(rates):>8}"
+        line = f"  {program:<19}{median_text(rates):>9}{spread_text(rates):>8}"
         for reference, width in zip(REFERENCES, (7, 10)):
             line += f"{number(results.ratio(program, reference, test.name, 'rate')):>{width}}"
         line += f"{len(rates):>8}"

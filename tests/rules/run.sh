@@ -239,6 +239,9 @@ the rules are loaded, new connections pass unseen; start smtpwitness proxy, or g
     check_has 'unload ends what the kernel keeps of sessions, but not of the host itself' \
         "ss -K state time-wait '( sport = :25 or dport = :25 or sport = :587 or dport = :587 ) and not src 10.0.2.1" "$(proxy unload -n)"
     proxy unload
+    proxy load --port 587 --in-interface r0 2>/dev/null
+    check_has 'of one port as well' "ss -K state time-wait '( sport = :587 or dport = :587 ) and not src" "$(proxy unload -n)"
+    proxy unload
 
     foreign_rules
     before=$(state)

@@ -30,10 +30,14 @@ def missing():
 
 
 def start(router):
+    router.intercept(PORT)
+    return start_relay(router)
+
+
+def start_relay(router):
     path = os.path.join(router.folder, "haproxy.cfg")
     with open(path, "w", encoding="ascii") as file:
         file.write(CONFIG)
-    router.intercept(PORT)
     process = router.spawn("r", "haproxy.log", "haproxy", "-db", "-f", path)
     router.wait_for_port("r", PORT, process)
     return [process]
