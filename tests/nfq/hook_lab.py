@@ -45,15 +45,15 @@ def children_of(pid):
 class Witness:
     """One running supervisor with its child; its lines as dictionaries."""
 
-    def __init__(self, settings="", timeouts="", **nfq):
+    def __init__(self, settings="", timeouts="", log="", options=("--format=json",), **nfq):
         self.config = tempfile.NamedTemporaryFile("w", suffix=".conf")
-        self.config.write("[log]\nrate-limit = 0\n[timeouts]\nstall-notice = 1s\n" + timeouts + "[nfq]\n")
+        self.config.write("[log]\nrate-limit = 0\n" + log + "[timeouts]\nstall-notice = 1s\n" + timeouts + "[nfq]\n")
         self.config.write("".join(f"{key.replace('_', '-')} = {value}\n" for key, value in nfq.items()) + settings)
         self.config.flush()
         os.chmod(self.config.name, 0o644)  # a reload is done by the user nobody
         self.records, self.messages = [], []
         self.process = subprocess.Popen(["ip", "netns", "exec", ROUTER, PROGRAM, "nfq", "--config", self.config.name,
-                                         "--foreground", "--format=json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                         "--foreground", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.threads = [threading.Thread(target=self._read_records, daemon=True),
                         threading.Thread(target=self._read_messages, daemon=True)]
         for thread in self.threads:

@@ -828,6 +828,49 @@ def test_signals():
         witness.process.returncode = 0
 
 
+def mail(version=4, octets=10):
+    """One mail from beginning to end; the client's socket."""
+    server = Server(version, {"swift": True})
+    talker = Talker(version)
+    talker.to_data()
+    talker.socket.sendall(body_of(octets))
+    talker.ask(b".")
+    talker.quit()
+    server.close()
+    return talker.socket
+
+
+def test_keys():
+    """Keys whose effect no other test looks at."""
+    rules("load", "--queue", "3000")
+    for queue in (3000, 2525):
+        with Witness(first_queue=queue) as witness:
+            verdict = witness.of(mail(), seconds=12 if queue == 3000 else 2)
+            claim(("cause" in verdict) == (queue == 3000), f"keys: first-queue = {queue}, rules for 3000", verdict)
+    rules("load", "--bypass", "--mark", "0x30/0x30")
+    for mark in ("0x30", "0x3000000"):
+        with Witness(bypass="yes", mark=mark) as witness:
+            witness.of(mail(octets=10_000_000))
+            numbers = witness.statistics()
+            claim((numbers["bypassed-octets"] > 0) == (mark == "0x30"), f"keys: mark = {mark}, rules for 0x30", numbers)
+    rules("load")
+    with Witness(max_flows=256) as witness, listen(4) as listener:
+        listener.listen(400)
+        clients = [connect(4) for _ in range(300)]
+        until(lambda: witness.statistics()["evicted"] > 0, 5)
+        numbers = witness.statistics()
+        claim(numbers["flows"] <= 256 and numbers["evicted"] >= 300 - 256, "keys: max-flows = 256, and 300 connections", numbers)
+        for client in clients:
+            client.close()
+    with Witness(watchdog="1s") as witness:
+        os.kill(witness.child(), signal.SIGSTOP)
+        claim(witness.says("gave no sign of life for 1000 ms and was killed", 5), "keys: watchdog = 1s", witness.messages)
+        claim(witness.says("nfq: ready", 10, 2), "keys: and it is there again", witness.messages)
+    with Witness(log="format = json\n", options=()) as witness:
+        mail()
+        claim(witness.says('smtpwitness: {"event":"verdict"'), "keys: [log] format = json: so are the lines", witness.messages)
+
+
 def tests_of(module):
     return {name[5:]: function for name, function in module.items() if name.startswith("test_")}
 
