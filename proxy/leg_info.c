@@ -4,6 +4,7 @@
 #define HEADERS_IPV6 60u
 
 #define SEVERAL_REPEATS     2u /* retransmission timeouts in a row: not just one lost packet */
+#define MANY_REPEATS        4u
 #define PROBES_WITHOUT_ECHO 3u /* keepalives without an answer before we say so */
 
 #define HEARD_AFTER_US 1000000u /* what comes sooner answers what was sent before */
@@ -62,6 +63,30 @@ static uint64_t unacked_since(const struct leg_evidence *before, const struct tc
     return since_us != 0 ? since_us : context->now_us;
 }
 
+/* Do full-size segments get through? What is under way are full ones, but for the last one of each write, and some are
+ * reported (RFC 2018). They are none when together they are less than one, were all that is missing full: to believe that
+ * takes MANY_REPEATS, because rests may be missing, too. A TLS library writes its certificate in parts (OpenSSL: 4096
+ * octets), and a relay what it has read (TLS: records of 16 kB), so rests are common, among which a full one may hide. */
+enum full_ones { FULL_ONES_NONE, FULL_ONES_DOUBTED, FULL_ONES_PASS };
+
+static enum full_ones full_ones_reported(const struct leg_evidence *evidence, const struct tcp_info *info)
+{
+    const uint64_t missing_count =
+        info->tcpi_unacked > info->tcpi_sacked ? info->tcpi_unacked - info->tcpi_sacked : 0;
+    const uint64_t missing_octets = missing_count * info->tcpi_snd_mss;
+    const uint64_t reported_octets =
+        evidence->unacked_octets > missing_octets ? evidence->unacked_octets - missing_octets : 0;
+
+    if (info->tcpi_sacked == 0 || (info->tcpi_sacked == 1 && info->tcpi_notsent_bytes == 0))
+        return FULL_ONES_NONE;
+    if (info->tcpi_retransmits < MANY_REPEATS)
+        return FULL_ONES_PASS;
+    if (reported_octets < info->tcpi_snd_mss)
+        return FULL_ONES_NONE;
+    return reported_octets / info->tcpi_sacked < info->tcpi_snd_mss / 4 * 3 ? FULL_ONES_DOUBTED
+                                                                            : FULL_ONES_PASS;
+}
+
 static bool only_big_lost(const struct leg_evidence *evidence, const struct tcp_info *info)
 {
     const uint32_t mss = info->tcpi_snd_mss;
@@ -70,8 +95,7 @@ static bool only_big_lost(const struct leg_evidence *evidence, const struct tcp_
         return false;
     if (info->tcpi_backoff < SEVERAL_REPEATS && info->tcpi_retransmits < SEVERAL_REPEATS)
         return false;
-    /* What is under way are full segments, but for the last one of a message: is one of them reported (RFC 2018)? */
-    if (info->tcpi_sacked > (info->tcpi_notsent_bytes > 0 ? 0u : 1u))
+    if (full_ones_reported(evidence, info) == FULL_ONES_PASS)
         return false;
     /* Something got through before, and on the average it was small: no full-size segment ever passed. */
     if (info->tcpi_bytes_acked == 0 || info->tcpi_delivered == 0)
@@ -142,6 +166,9 @@ void leg_info_apply(struct leg_evidence *evidence, const struct tcp_info *info,
             evidence->flags |= LEG_ICMP_TOO_BIG;
     }
     set_flag(evidence, LEG_ONLY_BIG_LOST, synchronised && only_big_lost(evidence, info));
+    set_flag(evidence, LEG_BIG_DOUBTED,
+             (evidence->flags & LEG_ONLY_BIG_LOST) != 0 &&
+                 full_ones_reported(evidence, info) == FULL_ONES_DOUBTED);
     set_flag(evidence, LEG_HEARD, synchronised && heard_meanwhile(evidence, info, context));
     if (HAS_FIELD(context, tcpi_data_segs_out)) {
         evidence->came_segments = info->tcpi_data_segs_in;

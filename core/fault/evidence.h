@@ -51,6 +51,7 @@ enum leg_flag {
     LEG_RESET_OWN = 1u << 18, /* its RST is of its own accord */
     LEG_WINDOW_TRACKED = 1u << 19, /* every loss begins where its window would end without scaling */
     LEG_SACK_FOREIGN = 1u << 20,   /* its SACK blocks are about octets that nobody sent */
+    LEG_BIG_DOUBTED = 1u << 21,    /* LEG_ONLY_BIG_LOST, but a full one may be among those that got through */
 };
 
 struct leg_evidence {

@@ -46,7 +46,7 @@ static uint64_t leg_bits(const struct leg_evidence *leg, uint64_t waited_us, uin
     bits |= leg_undelivered(leg, at_us) ? FACT_UNDELIVERED : 0;
     bits |= (leg->flags & LEG_ONLY_BIG_LOST) ? FACT_ONLY_BIG_LOST : 0;
     bits |= (leg->flags & LEG_WINDOW_ZERO) ? FACT_WINDOW_ZERO : 0;
-    bits |= (leg->flags & LEG_HEARD) ? FACT_HEARD : 0;
+    bits |= (leg->flags & LEG_HEARD) && !(leg->flags & LEG_BIG_DOUBTED) ? FACT_HEARD : 0;
     bits |= (leg->flags & LEG_UNREACHABLE) ? FACT_UNREACHABLE : 0;
     bits |= (leg->flags & LEG_ICMP_UNDIVERTED) ? FACT_ICMP_UNDIVERTED : 0;
     bits |= (leg->flags & LEG_TAPPED) && !leg_is_doubtful(leg, waited_us) ? FACT_TAPPED : 0;

@@ -225,8 +225,12 @@ static void only_full_segments_are_lost(void **state)
     assert_true((evidence.flags & LEG_ONLY_BIG_LOST) == 0);
     info.tcpi_sacked = 1;
     info.tcpi_notsent_bytes = 10000;
-    evidence = applied(&info, &context);
+    const struct leg_info_context more = context_of(21720 + 10000);
+    evidence = applied(&info, &more);
     assert_true((evidence.flags & LEG_ONLY_BIG_LOST) == 0);
+    const struct leg_info_context rest = context_of(20272 + 478 + 10000); /* of a TLS record */
+    evidence = applied(&info, &rest);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) != 0 && (evidence.flags & LEG_BIG_DOUBTED) == 0);
     info.tcpi_sacked = 0;
     evidence = applied(&info, &context);
     assert_true((evidence.flags & LEG_ONLY_BIG_LOST) != 0);
@@ -241,6 +245,32 @@ static void only_full_segments_are_lost(void **state)
     info.tcpi_retransmits = 1;
     evidence = applied(&info, &context);
     assert_true((evidence.flags & LEG_ONLY_BIG_LOST) == 0);
+}
+
+/* A certificate that its server wrote in three parts: the rest of each gets through, five full segments do not. */
+static void several_rests_are_reported(void **state)
+{
+    struct tcp_info info = healthy();
+    const struct leg_info_context context = context_of(5 * 1448 + 3 * 200);
+    struct leg_evidence evidence;
+
+    (void)state;
+    info.tcpi_unacked = 8;
+    info.tcpi_sacked = 3;
+    info.tcpi_backoff = info.tcpi_retransmits = 4;
+    evidence = applied(&info, &context);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) != 0);
+    info.tcpi_retransmits = 3; /* too soon to say */
+    evidence = applied(&info, &context);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) == 0);
+    info.tcpi_retransmits = 4;
+    assert_false(applied(&info, &context).flags & LEG_BIG_DOUBTED);
+    info.tcpi_unacked = 7; /* one of the three may be a full one */
+    evidence = applied(&info, &context);
+    assert_true((evidence.flags & LEG_ONLY_BIG_LOST) != 0 && (evidence.flags & LEG_BIG_DOUBTED) != 0);
+    info.tcpi_unacked = 6; /* two of the three are */
+    evidence = applied(&info, &context);
+    assert_false(evidence.flags & (LEG_ONLY_BIG_LOST | LEG_BIG_DOUBTED));
 }
 
 static void a_smaller_path_mtu_came_by_icmp(void **state)
@@ -298,6 +328,7 @@ int main(void)
         cmocka_unit_test(our_fin_is_no_octet),
         cmocka_unit_test(a_closed_window),
         cmocka_unit_test(only_full_segments_are_lost),
+        cmocka_unit_test(several_rests_are_reported),
         cmocka_unit_test(a_smaller_path_mtu_came_by_icmp),
         cmocka_unit_test(needless_repeats_are_no_loss),
         cmocka_unit_test(probes),
