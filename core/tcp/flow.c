@@ -714,6 +714,14 @@ static bool is_keepalive(const struct flow_side *own, const struct packet *packe
            !sequence_before(own->acked, own->highest);
 }
 
+/* A keepalive in this side's name from another distance than all before: a witness that probes (nfq/prober.h), seen on its
+ * way out. It asks the other side; of this one it says nothing. */
+static bool is_foreign_keepalive(const struct flow_side *own, const struct packet *packet)
+{
+    return (own->flags & FLOW_SIDE_SEEN) && (packet->ttl < own->ttl_low || packet->ttl > own->ttl_high) &&
+           is_keepalive(own, packet);
+}
+
 static void flow_note_sender(struct flow_side *own, struct flow_side *other, const struct packet *packet,
                              uint64_t now_us)
 {
@@ -789,6 +797,10 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
     bool before_our_time = !(own->flags & FLOW_SIDE_SEEN) && sequence_before(own->next, packet->sequence);
     if (!(own->flags & FLOW_SIDE_BEGUN) || before_our_time) {
         side_begin(own, packet->sequence);
+    }
+    if (is_foreign_keepalive(own, packet)) {
+        count(&own->unanswered);
+        return FLOW_TAKEN;
     }
     if ((packet->flags & PACKET_ACK) && !flow_acknowledge(flow, side, packet, sink, now_us)) {
         return FLOW_STRAY;

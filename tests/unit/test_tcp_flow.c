@@ -319,6 +319,29 @@ static void test_keepalives(void **state)
     assert_int_equal(of(SIDE_SERVER)->clean_us, now_us);
 }
 
+/* A witness asks in the server's name whether the client lives: the server has not been heard by that. */
+static void test_keepalives_of_a_witness(void **state)
+{
+    (void)state;
+    open_flow();
+    server(PACKET_ACK, 500, 100, 0);
+    const uint64_t heard_us = of(SIDE_SERVER)->last_us, clean_us = of(SIDE_SERVER)->clean_us;
+    wait_ms(10000);
+    struct packet probe = make(PACKET_ACK, 499, 100, 0);
+    probe.ttl--;
+    assert_int_equal(feed(SIDE_SERVER, probe), FLOW_TAKEN);
+    assert_int_equal(of(SIDE_SERVER)->unanswered, 1);
+    assert_int_equal(of(SIDE_SERVER)->last_us, heard_us);
+    assert_int_equal(of(SIDE_SERVER)->clean_us, clean_us);
+    assert_int_equal(of(SIDE_SERVER)->ttl_low, 60);
+    client(PACKET_ACK, 100, 500, 0);
+    assert_int_equal(of(SIDE_SERVER)->unanswered, 0);
+    wait_ms(10000);
+    server(PACKET_ACK, 499, 100, 0); /* its own */
+    assert_int_equal(of(SIDE_SERVER)->clean_us, now_us);
+    assert_int_equal(of(SIDE_SERVER)->last_us, now_us);
+}
+
 static void test_closed_window(void **state)
 {
     (void)state;
@@ -591,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_copies_behind_a_burst),
         cmocka_unit_test(test_swift_replies_are_no_copies),
         cmocka_unit_test(test_keepalives),
+        cmocka_unit_test(test_keepalives_of_a_witness),
         cmocka_unit_test(test_closed_window),
         cmocka_unit_test(test_old_windows_do_not_count),
         cmocka_unit_test(test_missing_octets_are_shown),
