@@ -224,7 +224,8 @@ static const char *const ended_by_meanings[] = {
     [ENDED_BY_MIDDLEBOX] = "another box cut it",
     [ENDED_BY_WITNESS] = "we closed it; `action` says why",
     [ENDED_BY_TIMEOUT] = "a kernel gave the connection up after repeating its packets in vain",
-    [ENDED_BY_CAPTURE_END] = "the capture file ended before the session",
+    [ENDED_BY_CAPTURE_END] =
+        "the capture file ended before the session, or our sight of it did: smtpwitness nfq was stopped",
     [ENDED_BY_NONE] = "it has not ended (in stall lines), or it never began",
 };
 _Static_assert(TABLE_COUNT(ended_by_meanings) == ENDED_BY_COUNT, "one meaning per end");
@@ -596,6 +597,12 @@ static const char blame[] =
     "the server in\n"
     ".Cm also ;\n"
     "at or past the minimum: the server.\n"
+    "Two percent less count as the minimum, because whoever waits starts its clock\n"
+    "a little before its last octet comes by here.\n"
+    ".It\n"
+    "A session that was open before the observation began: nobody is named for a\n"
+    "silence before a command and its reply have shown whose turn it is\n"
+    ".Pq Cm midstream .\n"
     ".El\n";
 
 static void print_cause_part(FILE *stream, const char *title, const char *text)

@@ -35,7 +35,6 @@ static uint64_t session_notes(const struct session *session)
     notes |= (dialogue->flags & DIALOGUE_VERB_MASKED) ? NOTE_VERBS_MASKED : 0;
     notes |= (session->flags & SESSION_MIDSTREAM) ? NOTE_MIDSTREAM : 0;
     notes |= session->held_ms != 0 ? NOTE_HELD : 0;
-    notes |= session->end == SESSION_END_DRAIN ? NOTE_DRAINED : 0;
     notes |= (session->flags & (SESSION_TIME_PASSED)) || session->action == ACTION_WOULD_CLOSE ||
                      session->action == ACTION_WOULD_REFUSE || session->action == ACTION_WOULD_HOLD
                  ? NOTE_LIMIT_WOULD_ACT
@@ -129,8 +128,11 @@ static void refused_fill(const struct session *session, struct record *record)
 void session_finish(struct session *session, struct record *record, uint64_t now_us)
 {
     struct facts facts;
+    /* A proxy that stops cuts the session; of packets that pass it is only our sight that ends. */
+    const bool drained = session->end == SESSION_END_DRAIN ||
+                         (session->end == SESSION_END_NONE && session->mode != RECORD_REPLAY);
     if (session->end == SESSION_END_NONE) {
-        session_on_end(session, session->mode == RECORD_REPLAY ? SESSION_END_CAPTURE : SESSION_END_DRAIN,
+        session_on_end(session, session->mode == RECORD_PROXY ? SESSION_END_DRAIN : SESSION_END_CAPTURE,
                        now_us);
     }
     session_on_deadline(session, now_us); /* charges the rest of the time; decides nothing after an end */
@@ -148,6 +150,7 @@ void session_finish(struct session *session, struct record *record, uint64_t now
         record->reply = kept->text;
     }
     session_receipt_fill(session, &facts, record);
+    record->verdict.notes |= drained ? NOTE_DRAINED : 0;
     if (record->verdict.fault != FAULT_NONE && session->dialogue.mails.ok > 0) {
         record->verdict.notes |= NOTE_MAIL_ACCEPTED_EARLIER;
     }

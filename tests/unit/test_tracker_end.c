@@ -513,6 +513,18 @@ static void test_single_syn_tells_nothing(void **state)
     assert_int_equal(verdict.notes & NOTE_DRAINED, 0);
 }
 
+/* What passes us goes on when we stop: that is nobody's doing, nor ours. */
+static void test_our_stop_ends_no_session(void **state)
+{
+    (void)state;
+    open_session();
+    tracker_finish(tracker, now_us);
+    assert_int_equal(verdicts, 1);
+    assert_true(verdict.fault == FAULT_NONE || verdict.fault == FAULT_UNKNOWN);
+    assert_int_equal(verdict.ended_by, ENDED_BY_CAPTURE_END);
+    assert_int_equal(verdict.notes & NOTE_DRAINED, NOTE_DRAINED);
+}
+
 /* The stall is said while the client still tries. */
 static void test_connecting_stalls(void **state)
 {
@@ -607,6 +619,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_answer_is_enough, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_gives_up_connecting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_syn_tells_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_our_stop_ends_no_session, setup, teardown),
         cmocka_unit_test_setup_teardown(test_connecting_stalls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answer_to_the_syn_is_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_greeting, setup, teardown),
