@@ -1480,6 +1480,11 @@ def test_places_come_back():
                 "[limits]\nper-source = 5\nper-source-action = enforce\nover-limit = hold\nhold-longest = 100ms\n")
     drop = ("FORWARD", "-p", "tcp", "--dport", "25", "--syn", "-j", "DROP")
     with Witness(settings, connect_timeout="100ms") as witness:
+        def greeted(listener):  # at once: one that our timeout closes would make room
+            client, server, peer = pair(listener, 4)
+            server.sendall(b"220 x\r\n")
+            return client, server, peer
+
         def five(deed):
             clients = [connect(4, wait=False) for _ in range(5)]
             for client in clients:
@@ -1506,9 +1511,7 @@ def test_places_come_back():
                 for _ in range(5):
                     listener.accept()[0].close()
             for number in range(10):
-                kept = [pair(listener, 4) for _ in range(5)]
-                for _, server, _ in kept:
-                    server.sendall(b"220 x\r\n")
+                kept = [greeted(listener) for _ in range(5)]
                 over = [connect(4) for _ in range(4)]  # held: two leave by themselves, the others are refused
                 reset(over[0])
                 over[1].close()
@@ -1533,10 +1536,7 @@ def test_places_come_back():
             for action, cause in (("none", "port-closed"), ("none", "connect-unanswered"), ("closed", "greeting-stall"), ("refused", "witness-limit")):
                 claim((action, cause) in seen, f"... among them {action} {cause}", "" if (action, cause) in seen else str(seen))
         with listen(4) as listener:  # a new one: in the queue of the old one something dead may be left
-            kept = []
-            for _ in range(5):  # greeted at once: one that our timeout closes would make room
-                kept.append(pair(listener, 4))
-                kept[-1][1].sendall(b"220 x\r\n")
+            kept = [greeted(listener) for _ in range(5)]
             claim(len({peer for _, _, peer in kept}) == 5, "then five get in")
             listener.settimeout(0.3)
             late = connect(4)
