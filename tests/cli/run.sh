@@ -107,7 +107,7 @@ arguments() {
     prints 'rules show: an option wins' 'TPROXY --on-port 10027' rules --config="$work/rules_of.conf" show --listen-port=10027
     prints 'rules nfq show' 'queue-num 2528' rules --config="$work/rules_of.conf" nfq show
     printf 'PORT=2525\n' >"$work/rules.conf"
-    prints 'rules show: rules.conf beside the configuration' 'dports 2525' rules --config="$work/rules_of.conf" show
+    prints 'rules show: rules.conf beside the configuration' '--dport 2525 ' rules --config="$work/rules_of.conf" show
     printf 'FAIL=open\n' >"$work/rules.conf"
     prints 'rules show: rules.conf wins over the configuration' '-m recent ! --rcheck' rules --config="$work/rules_of.conf" show
     rm "$work/rules.conf"
