@@ -806,6 +806,16 @@ static void test_undelivered(void **state) /* S22, S25, S43, S66 */
     ends(SESSION_END_SERVER_FIN);
     expect_verdict(FAULT_SERVER_NETWORK, CAUSE_PATH_MTU_BLACK_HOLE, CONFIDENCE_CERTAIN);
 
+    story_begin(); /* a full segment may be among those that got through */
+    data();
+    client("Subject: big\r\n\r\nbig");
+    session_on_pushed_back(&session, SIDE_CLIENT, true, now_us);
+    wait_ms(20000);
+    server("421 4.4.2 server.test Error: timeout exceeded\r\n");
+    leg(SIDE_SERVER, stuck(LEG_ONLY_BIG_LOST | LEG_HEARD | LEG_BIG_DOUBTED, 20000));
+    ends(SESSION_END_SERVER_FIN);
+    expect_verdict(FAULT_SERVER_NETWORK, CAUSE_PATH_MTU_BLACK_HOLE, CONFIDENCE_LIKELY);
+
     story_begin(); /* S46: our own missing rule is never the server's network */
     data();
     client("Subject: big\r\n\r\nbig");
