@@ -190,6 +190,15 @@ static void finish(void)
     assert_int_equal(verdict_count, 1);
 }
 
+/* A session up to the midst of a body that is large enough to pass by. */
+static void open_body(void)
+{
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    send_body(200);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -259,10 +268,7 @@ static void test_most_of_a_body_passes_by(void **state)
 static void test_an_unseen_end_is_told_by_the_reply(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     assert_int_equal(connection_mark, BIT);
     at[0] += 700; /* ...CRLF.CRLF, unseen */
     say(SIDE_SERVER, "250 queued\r\n");
@@ -291,10 +297,7 @@ static void stall_of_the_client(void)
 static void test_a_client_that_stops_is_known(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     stall_of_the_client();
     finish();
     assert_int_equal(verdict.fault, FAULT_CLIENT);
@@ -307,10 +310,7 @@ static void test_a_client_that_stops_is_known(void **state)
 static void test_a_doubtful_end_accuses_nobody(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     send_octets(SIDE_CLIENT, PACKET_PSH, "IT\r\n", 4);
     server_acknowledges();
     stall_of_the_client();
@@ -322,10 +322,7 @@ static void test_a_doubtful_end_accuses_nobody(void **state)
 static void test_a_client_that_stops_in_a_line_is_known(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     send_octets(SIDE_CLIENT, PACKET_PSH, "in the midst of", 15);
     server_acknowledges();
     stall_of_the_client();
@@ -337,10 +334,7 @@ static void test_a_client_that_stops_in_a_line_is_known(void **state)
 static void test_what_is_not_acknowledged_tells_nothing(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     lost = true;
     send_body(10);
     struct segment position = make(SIDE_CLIENT, PACKET_ACK, at[0], NULL, 0);
@@ -357,10 +351,7 @@ static void test_a_dead_server_side_is_known(void **state)
     (void)state;
     static uint8_t octets[SEGMENT];
     (void)memset(octets, 'x', sizeof octets);
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     uint32_t hole = at[0];
     lost = true;
     send_body(10);
@@ -383,10 +374,7 @@ static void test_a_dead_server_side_is_known(void **state)
 static void test_a_hole_at_the_server_puts_it_off(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     assert_int_equal(connection_mark, BIT);
     struct segment echo = make(SIDE_SERVER, PACKET_ACK, at[1], NULL, 0);
     const uint32_t sack[2] = {at[0] + SEGMENT, at[0] + 2 * SEGMENT};
@@ -450,10 +438,7 @@ static void test_a_chunk_ends_where_it_said(void **state)
 static void test_a_word_in_the_body_puts_it_off(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     assert_int_equal(connection_mark, BIT);
     say(SIDE_SERVER, "552 5.3.4 message too big\r\n");
     assert_int_equal(connection_mark, 0);
@@ -466,10 +451,7 @@ static void test_bits_of_an_earlier_run_are_put_off(void **state)
 {
     (void)state;
     bypass.enabled = false;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     assert_int_equal(connection_mark, 0);
     connection_mark = BIT;
     server_acknowledges();
@@ -483,10 +465,7 @@ static void test_bits_of_an_earlier_run_are_put_off(void **state)
 static void test_what_came_before_the_bit_puts_it_off(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     assert_int_equal(connection_mark, BIT);
     connection_mark = 0;
     say(SIDE_SERVER, "451 4.3.0 no more\r\n");
@@ -498,10 +477,7 @@ static void test_what_came_before_the_bit_puts_it_off(void **state)
 static void test_what_we_sent_ourselves_is_left_alone(void **state)
 {
     (void)state;
-    open_session();
-    envelope();
-    ask("DATA\r\n", "354 go\r\n");
-    send_body(200);
+    open_body();
     assert_int_equal(bypass_mark(&bypass, tracker_latest(tracker), OTHERS | MASK, true, now_us),
                      OTHERS | MASK);
 }
