@@ -70,7 +70,8 @@ plan_raw() { # FAMILY
 
 any_address() { case $1 in 4) echo 0.0.0.0 ;; 6) echo :: ;; esac } # FAMILY: a mask that makes all addresses one
 
-plan_life() { # FAMILY: where signs of life arrive
+# FAMILY: where signs of life arrive. TCP, which is nearly all there is, leaves before interface names are compared.
+plan_life() {
     [ "$set_fail" = open ] || return 0
     echo '-A SMTPWITNESS_OUT -p tcp -j RETURN'
     life_entry="--name $life_name --mask $(any_address "$1") --rsource -j DROP"
@@ -85,13 +86,13 @@ plan_gate() { # FAMILY: without a recent sign of life nothing new is taken
 
 # A client whose own port is one of ours cannot be told from its server leg by ports: it gets no zone.
 plan_zone() { # FAMILY
-    raw_client="-p tcp $(ports_match d) $(ports_match s !)"
+    raw_client="$(ports_match d) $(ports_match s !)"
     echo ':SMTPWITNESS_PRE'
     echo ':SMTPWITNESS_NEW'
     echo ':SMTPWITNESS_OUT'
     plan_translated "$1"
-    echo "-A SMTPWITNESS_PRE $raw_client -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j CT --zone $set_zone"
-    plan_jumps_new "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN ${raw_client#-p tcp }"
+    echo "-A SMTPWITNESS_PRE -p tcp $raw_client -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m socket --transparent -j CT --zone $set_zone"
+    plan_jumps_new "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN $raw_client"
     plan_gate "$1"
     plan_exempts "$1"
     plan_local
