@@ -35,20 +35,33 @@ static bool is_lossy(const struct flow_side *client, const struct dialogue *dial
     return repeated_count * BYPASS_LOSS_OCTETS > dialogue->octets[side_index(SIDE_CLIENT)];
 }
 
+/* A body that has shown to be large, or is announced as such (RFC 1870). */
+static bool is_large(const struct dialogue *dialogue)
+{
+    if (dialogue->phase == PHASE_OPAQUE)
+        return dialogue->octets[side_index(SIDE_CLIENT)] >= BYPASS_BEGIN_OCTETS;
+    return dialogue->body_octets >= BYPASS_BEGIN_OCTETS ||
+           (dialogue->mode == DIALOGUE_BODY && dialogue->announced_size >= BYPASS_ANNOUNCED_OCTETS);
+}
+
+/* The client waits for this packet, the 354: nothing of it is under way that could be overtaken. */
+static bool is_go_ahead(const struct tracker_latest *latest, const struct dialogue *dialogue)
+{
+    return latest->side == SIDE_SERVER && dialogue->mode == DIALOGUE_BODY && dialogue->body_octets == 0;
+}
+
 /* May the client's next segments pass unseen? */
 static bool is_wanted(struct tracker_session *tracked, const struct tracker_latest *latest, uint64_t now_us)
 {
     const struct flow *flow = &latest->entry->flow;
     const struct dialogue *dialogue = &tracked->session.dialogue;
     const uint32_t window = flow->sides[side_index(SIDE_SERVER)].window_most;
-    const uint64_t seen =
-        dialogue->phase == PHASE_OPAQUE ? dialogue->octets[side_index(SIDE_CLIENT)] : dialogue->body_octets;
     uint64_t bulk;
     uint32_t keep;
 
     if (!dialogue_may_pass(dialogue, SIDE_CLIENT, &bulk, &keep) || bulk <= window ||
         is_lossy(&flow->sides[side_index(SIDE_CLIENT)], dialogue) ||
-        dialogue->kept.role != DIALOGUE_REPLY_NONE || seen < BYPASS_BEGIN_OCTETS ||
+        dialogue->kept.role != DIALOGUE_REPLY_NONE || !is_large(dialogue) ||
         flow->state != FLOW_ESTABLISHED || tracked->session.end != SESSION_END_NONE ||
         tracked->pending_us != 0 || (flow->sides[side_index(SIDE_SERVER)].flags & FLOW_SIDE_WINDOW_ZERO) != 0)
         return false;
@@ -62,14 +75,15 @@ uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest,
     const uint32_t now_ms = (uint32_t)(now_us / 1000);
     const bool is_on = (mark & bypass->mask) == bypass->bit;
     struct tracker_bypass *own;
-    bool wanted, was_on;
+    bool may_begin, wanted, was_on;
 
     if ((mark & bypass->mask) == bypass->mask) /* what we sent ourselves to put it off */
         return mark;
     if (tracked == NULL || latest->packet.kind != PACKET_TCP)
         return is_on ? mark | bypass->mask : mark;
     own = &tracked->bypass;
-    wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && (is_on || is_last || own->is_on);
+    may_begin = is_on || is_last || own->is_on || is_go_ahead(latest, &tracked->session.dialogue);
+    wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && may_begin;
     was_on = is_on || own->is_on;
     own->is_on = wanted;
     if (is_on || wanted) {

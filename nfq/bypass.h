@@ -6,7 +6,8 @@
  * connections as they are, and what was lost on the way is said again.
  * What is queued is overtaken by what is not. So the bit goes on and off as seldom as can be, for TCP takes packets that
  * overtake each other for losses.
- * It is on while a body runs, has shown to be large, and nothing is amiss. What puts it off at once: the end of the
+ * It is on while a body runs, has shown to be large, and nothing is amiss; from the 354 on where MAIL announced it as large
+ * (SIZE, RFC 1870), for then nothing of it is in the queue that could be overtaken. What puts it off at once: the end of the
  * body, frequent losses, a refusal by the server, a closed window, a hole that lasts, a repetition, an end.
  * BDAT: the chunk's end is known, and what may be under way unseen (a window) never reaches beyond it.
  * Owns:    nothing but itself. Borrows: tracked sessions during the call.
@@ -20,9 +21,11 @@
 #include "core/tracker/tracker.h"
 
 #define BYPASS_BEGIN_OCTETS 65536 /* of the body: most mails are over by then */
-#define BYPASS_LOSS_OCTETS  65536 /* more than one repetition in so many octets: everything is looked at */
-#define BYPASS_HOLE_MS      200   /* a hole at the server that lasts so long is no reordering: RFC 6298 */
-#define BYPASS_SETTLE_MS    250   /* after the bit is off, packets that passed with it may still show */
+#define BYPASS_ANNOUNCED_OCTETS                                                                              \
+    262144                       /* by SIZE= of MAIL, which costs nothing to say: so it begins with the 354 */
+#define BYPASS_LOSS_OCTETS 65536 /* more than one repetition in so many octets: everything is looked at */
+#define BYPASS_HOLE_MS     200   /* a hole at the server that lasts so long is no reordering: RFC 6298 */
+#define BYPASS_SETTLE_MS   250   /* after the bit is off, packets that passed with it may still show */
 
 struct bypass {
     uint32_t bit, mask;

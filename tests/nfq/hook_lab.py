@@ -229,13 +229,13 @@ class Talker:
         self.socket.sendall(text + b"\r\n")
         return self.read()
 
-    def to_data(self):
-        for text in (b"EHLO client.test", b"MAIL FROM:<a@client.test>", b"RCPT TO:<b@server.test>", b"DATA"):
-            answer = self.ask(text)
-        return answer
+    def to_data(self, size=None):
+        self.ask(b"EHLO client.test")
+        return self.to_data_again(size)
 
-    def to_data_again(self):
-        for text in (b"MAIL FROM:<a@client.test>", b"RCPT TO:<b@server.test>", b"DATA"):
+    def to_data_again(self, size=None):
+        announced = f" SIZE={size}".encode() if size else b""
+        for text in (b"MAIL FROM:<a@client.test>" + announced, b"RCPT TO:<b@server.test>", b"DATA"):
             answer = self.ask(text)
         return answer
 

@@ -150,6 +150,47 @@ def corked(version, surplus):
     return talker
 
 
+def test_bypass_announced():
+    """With SIZE in MAIL the bypass begins before the first octet of the body: hardly anything of it comes to the witness, nothing
+    of it is overtaken, and who owes at the end is known as ever."""
+    body = body_of(400_000)
+    small_packets()
+    rules("load", "--bypass")
+    with Witness(bypass="yes") as witness:
+        for version in (4, 6):
+            server = Server(version, {"swift": True})
+            talker = Talker(version)
+            talker.to_data(len(body))
+            talker.socket.sendall(body)
+            answer = talker.ask(b".")
+            claim(answer.startswith(b"250") and server.digests == [hashlib.sha256(body).hexdigest()],
+                  f"announced v{version}: 400 kB come through octet for octet", answer)
+            talker.to_data_again(9)
+            talker.ask(b"short\r\n.")
+            talker.quit()
+            verdict = witness.of(talker.socket)
+            wanted = {"fault": "none", "cause": "clean", "confidence": "certain", "mails": "2/2"}
+            claim(wanted.items() <= verdict.items() and verdict.get("bytes-client", 0) > len(body) and "resynced" not in str(verdict.get("notes")),
+                  f"announced v{version}: a clean verdict, every octet counted", verdict)
+            server.close()
+        numbers = witness.statistics()
+        claim(numbers["bypasses"] >= 2 and numbers["bypassed-octets"] > 0.9 * 2 * len(body), "announced: nearly all of it passed by, the first 64 kB, too", numbers)
+        for version in (4, 6):
+            server = Server(version, {"mute": ".", "swift": False})
+            talker = Talker(version)
+            talker.to_data(len(body))
+            talker.socket.sendall(body + b".\r\n")
+            time.sleep(2)
+            reset(talker.socket)
+            talker.stream.close()
+            verdict = witness.of(talker.socket)
+            claim(verdict.get("phase") == "end-of-data" and verdict.get("owed-by") == "server",
+                  f"announced v{version}: the final dot is seen, the server owes", verdict)
+            server.close()
+    large_packets()
+    rules("unload")
+
+
 def test_bypass_corked():
     if not shutil.which("ethtool"):
         hook_lab.skipped("corked: ethtool is not installed")

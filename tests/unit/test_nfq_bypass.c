@@ -29,6 +29,7 @@ static uint64_t now_us;
 static uint32_t at[SIDE_PAIR];     /* next sequence number of each side */
 static uint32_t acked[SIDE_PAIR];  /* of its octets, by the other */
 static uint64_t queued, passed_by; /* octets */
+static bool is_last;               /* of those read together */
 static bool lost;                  /* what is sent does not arrive at the server, nor its answers here */
 static struct verdict verdict;
 static unsigned verdict_count;
@@ -43,7 +44,7 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
     }
 }
 
-/* The rules: rules/nfq.sh, but for the twenty a second. */
+/* The rules: rules/nfq.sh, but for the four a second. */
 static bool rules_pass_by(enum side side, const struct segment *segment)
 {
     return connection_mark != 0 && side == SIDE_CLIENT && segment->payload_length >= 512 &&
@@ -55,7 +56,7 @@ static bool rules_pass_by(enum side side, const struct segment *segment)
 static void judge(void)
 {
     const uint32_t mark =
-        bypass_mark(&bypass, tracker_latest(tracker), OTHERS | connection_mark, true, now_us);
+        bypass_mark(&bypass, tracker_latest(tracker), OTHERS | connection_mark, is_last, now_us);
 
     assert_int_equal(mark & ~MASK, OTHERS);
     left_mark = mark & MASK;
@@ -216,6 +217,7 @@ static int setup(void **state)
     queued = passed_by = 0;
     verdict_count = 0;
     lost = false;
+    is_last = true;
     return 0;
 }
 
@@ -263,6 +265,84 @@ static void test_most_of_a_body_passes_by(void **state)
     assert_int_equal(verdict.confidence, CONFIDENCE_CERTAIN);
     assert_false(verdict.notes & NOTE_RESYNCED);
     assert_true(bypass.started_count >= 1);
+}
+
+/* A client that says SIZE waits for 354 with nothing under way: not one segment is overtaken. */
+static void test_an_announced_body_passes_by_from_the_354_on(void **state)
+{
+    (void)state;
+    open_session();
+    is_last = false;
+    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    say(SIDE_CLIENT, "DATA\r\n");
+    assert_int_equal(connection_mark, 0);
+    say(SIDE_SERVER, "354 go\r\n");
+    assert_int_equal(connection_mark, BIT);
+    send_body(181);
+    assert_true(passed_by == 181 * SEGMENT);
+    say(SIDE_CLIENT, "the end\r\n.\r\n");
+    server_acknowledges();
+    assert_int_equal(the_session()->session.dialogue.phase, PHASE_END_OF_DATA);
+    assert_int_equal(connection_mark, 0);
+    say(SIDE_SERVER, "250 queued\r\n");
+    close_session();
+    finish();
+    assert_int_equal(verdict.cause, CAUSE_CLEAN);
+    assert_int_equal(verdict.confidence, CONFIDENCE_CERTAIN);
+    assert_false(verdict.notes & NOTE_RESYNCED);
+}
+
+static void test_a_small_body_announced_is_looked_at(void **state)
+{
+    (void)state;
+    open_session();
+    ask("MAIL FROM:<a@client.test> SIZE=262143\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    ask("DATA\r\n", "354 go\r\n");
+    assert_int_equal(connection_mark, 0);
+    send_body(40);
+    assert_int_equal(passed_by, 0);
+    say(SIDE_CLIENT, "the end\r\n.\r\n");
+    say(SIDE_SERVER, "250 queued\r\n");
+    /* the size is of that mail, not of the next */
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    assert_int_equal(connection_mark, 0);
+}
+
+/* Announced, and refused: there is no body. */
+static void test_an_announced_body_that_is_refused_is_none(void **state)
+{
+    (void)state;
+    open_session();
+    ask("MAIL FROM:<a@client.test> SIZE=99999999\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    ask("DATA\r\n", "452 4.3.1 no room\r\n");
+    assert_int_equal(connection_mark, 0);
+    ask("MAIL FROM:<a@client.test> SIZE=99999999\r\n", "250 ok\r\n");
+    ask("RSET\r\n", "250 ok\r\n");
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    assert_int_equal(connection_mark, 0);
+}
+
+/* What repeats itself before the body does not begin unseen. */
+static void test_an_announced_body_on_a_lossy_path_is_looked_at(void **state)
+{
+    (void)state;
+    open_session();
+    ask("MAIL FROM:<a@client.test> SIZE=99999999\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    say(SIDE_CLIENT, "DATA\r\n");
+    struct segment again = make(SIDE_CLIENT, PACKET_PSH | PACKET_ACK, at[0] - 6, "DATA\r\n", 6);
+    now_us += 300 * MS;
+    again.ip_id = 77;
+    cross(SIDE_CLIENT, &again, NULL);
+    say(SIDE_SERVER, "354 go\r\n");
+    assert_int_equal(connection_mark, 0);
+    send_body(60); /* then it is few losses for so many octets */
+    assert_int_equal(connection_mark, BIT);
 }
 
 static void test_an_unseen_end_is_told_by_the_reply(void **state)
@@ -486,6 +566,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_most_of_a_body_passes_by, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_announced_body_that_is_refused_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_announced_body_on_a_lossy_path_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_small_body_announced_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_announced_body_passes_by_from_the_354_on, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_unseen_end_is_told_by_the_reply, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_client_that_stops_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_doubtful_end_accuses_nobody, setup, teardown),
