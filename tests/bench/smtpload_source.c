@@ -136,7 +136,11 @@ static void send_body(struct source *source, struct connection *connection)
 
 static void begin_mail(struct source *source, struct connection *connection)
 {
-    say(source, connection, "MAIL FROM:<a@example.org>\r\n", STEP_MAIL);
+    char text[80];
+
+    snprintf(text, sizeof text, "MAIL FROM:<a@example.org> SIZE=%zu\r\n",
+             source->body_octets - strlen(".\r\n"));
+    say(source, connection, text, STEP_MAIL);
 }
 
 /* One whole reply came. */
