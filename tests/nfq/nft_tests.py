@@ -291,10 +291,24 @@ def unload_counting(tool):
     rules("unload")
 
 
+def meet():
+    """Client, router and server have found each other: link-local addresses are not ready at once."""
+    for version in (4, 6):
+        with inside(CLIENT):
+            ends = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        ends.settimeout(10)
+        try:
+            ends.connect((ADDRESS[version]["sv"], 9))
+        except ConnectionRefusedError:
+            pass
+        ends.close()
+
+
 @contextlib.contextmanager
 def mute_hosts():
     """Client and server answer nothing, so that what is counted is what was sent."""
     extra = (("10.81.1.77/24", ()), ("fd81:1::77/64", ("nodad",)))
+    meet()
     for namespace in (CLIENT, SERVER):
         for tool in ("iptables", "ip6tables"):
             run(namespace, tool, "-w", "-A", "INPUT", "-p", "tcp", "-j", "DROP")
