@@ -1,5 +1,7 @@
 #include "nfq/bypass.h"
 
+#include "nfq/watched.h"
+
 /* Something was lost: everything is looked at until all that was under way then is acknowledged (as RFC 6582 does).
  * What is queued is overtaken by what is not, so a hole is one only when it lasts. */
 static bool is_recovering(struct tracker_session *tracked, const struct tracker_latest *latest,
@@ -8,7 +10,7 @@ static bool is_recovering(struct tracker_session *tracked, const struct tracker_
     const struct flow_side *client = &latest->entry->flow.sides[side_index(SIDE_CLIENT)];
     const struct packet *packet = &latest->packet;
     const uint32_t now_ms = (uint32_t)(now_us / 1000);
-    struct tracker_bypass *own = &tracked->bypass;
+    struct bypass_memory *own = &watched_of(tracked)->bypass;
     bool hole = false, lost;
 
     for (uint8_t i = 0; i < packet->sack_count; i++) /* else RFC 2883: it came twice */
@@ -74,14 +76,14 @@ uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest,
     struct tracker_session *tracked = latest->entry != NULL ? latest->entry->user : NULL;
     const uint32_t now_ms = (uint32_t)(now_us / 1000);
     const bool is_on = (mark & bypass->mask) == bypass->bit;
-    struct tracker_bypass *own;
+    struct bypass_memory *own;
     bool may_begin, wanted, was_on;
 
     if ((mark & bypass->mask) == bypass->mask) /* what we sent ourselves to put it off */
         return mark;
     if (tracked == NULL || latest->packet.kind != PACKET_TCP)
         return is_on ? mark | bypass->mask : mark;
-    own = &tracked->bypass;
+    own = &watched_of(tracked)->bypass;
     may_begin = is_on || is_last || own->is_on || is_go_ahead(latest, &tracked->session.dialogue);
     wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && may_begin;
     was_on = is_on || own->is_on;

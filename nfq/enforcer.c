@@ -9,6 +9,7 @@
 #include "core/policy/refusal.h"
 #include "core/policy/timeouts.h"
 #include "daemon/clock.h"
+#include "nfq/watched.h"
 
 #define NEVER_US UINT64_MAX
 #define LOOK_US  UINT64_C(100000) /* what waits for a moment or a packet is looked at so often */
@@ -32,7 +33,7 @@ struct enforcer {
     struct parting_table *partings;
     struct held *held; /* oldest last */
     uint32_t held_count;
-    struct tracker_session *closing;
+    uint32_t closing;        /* the first: tracker_link() */
     uint32_t deciding_count; /* sessions in a state that asks for their packets */
     uint64_t look_us;
     struct enforcer_stats stats;
@@ -70,6 +71,11 @@ bool enforcer_is_busy(const struct enforcer *enforcer)
     return enforcer->deciding_count > 0 || parting_count(enforcer->partings) > 0;
 }
 
+static struct enforcer_memory *memory_of(struct tracker_session *tracked)
+{
+    return &watched_of(tracked)->gate;
+}
+
 static void set_state(struct enforcer *enforcer, struct enforcer_memory *memory, enum enforcer_state state)
 {
     enforcer->deciding_count += state != ENFORCER_PASSING && memory->state == ENFORCER_PASSING ? 1 : 0;
@@ -77,11 +83,10 @@ static void set_state(struct enforcer *enforcer, struct enforcer_memory *memory,
     memory->state = state;
 }
 
-static const struct policy_limits *limits_of(const struct enforcer *enforcer,
-                                             const struct tracker_session *tracked)
+static const struct policy_limits *limits_of(const struct tracker_session *tracked)
 {
-    return policy_limits_for(enforcer->options.policy(tracked), &tracked->session.client,
-                             &tracked->session.server, NULL);
+    return policy_limits_for(tracked->session.policy, &tracked->session.client, &tracked->session.server,
+                             NULL);
 }
 
 static void say(struct enforcer *enforcer, const struct tracker_session *tracked, enum action action)
@@ -94,10 +99,10 @@ static void say(struct enforcer *enforcer, const struct tracker_session *tracked
 
 /* ---- refusing ---- */
 
-static bool refuses_by_421(const struct enforcer *enforcer, const struct tracker_session *tracked)
+static bool refuses_by_421(const struct tracker_session *tracked)
 {
     /* Where TLS comes first nobody would understand the text. */
-    return limits_of(enforcer, tracked)->refuse_with == POLICY_REFUSE_421 &&
+    return limits_of(tracked)->refuse_with == POLICY_REFUSE_421 &&
            tracked->session.dialogue.mode == DIALOGUE_COMMANDS;
 }
 
@@ -113,7 +118,7 @@ static void refused(struct enforcer *enforcer, struct tracker_session *tracked, 
 static enum queue_verdict refuse(struct enforcer *enforcer, struct tracker_session *tracked,
                                  struct enforcer_memory *memory, const struct packet *syn, uint64_t now_us)
 {
-    if (refuses_by_421(enforcer, tracked)) {
+    if (refuses_by_421(tracked)) {
         set_state(enforcer, memory, ENFORCER_REFUSING);
         return QUEUE_ACCEPT;
     }
@@ -127,8 +132,7 @@ static enum queue_verdict refuse_with_text(struct enforcer *enforcer, struct tra
                                            uint64_t now_us)
 {
     char text[REFUSAL_TEXT_SIZE];
-    size_t length =
-        refusal_text(text, enforcer->options.policy(tracked)->host_name, &tracked->session.client);
+    size_t length = refusal_text(text, tracked->session.policy->host_name, &tracked->session.client);
 
     packet_queue_flush(enforcer->options.queue);
     parting_begin(enforcer->partings, tracked->entry, text, length, now_us);
@@ -200,7 +204,7 @@ static void granted(struct enforcer *enforcer, struct held *held, uint64_t now_u
 
     if (!take_place(enforcer, held))
         return;
-    forget_held(enforcer, enforcer->options.memory(tracked));
+    forget_held(enforcer, memory_of(tracked));
     tracker_session_hold(enforcer->options.tracker, tracked, false, now_us);
     packet_queue_release(enforcer->options.queue, packet_id, QUEUE_ACCEPT);
 }
@@ -228,7 +232,7 @@ static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session
                           .sequence = syn->sequence,
                           .since_us = now_us,
                           .syn_us = now_us};
-    held->until_us = now_us + limits_of(enforcer, tracked)->hold_longest_us;
+    held->until_us = now_us + limits_of(tracked)->hold_longest_us;
     if (held->next != NULL)
         held->next->previous = held;
     enforcer->held = held;
@@ -239,7 +243,7 @@ static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session
     tracked->session.action = ACTION_HELD;
     say(enforcer, tracked, ACTION_HELD);
     tracker_session_hold(enforcer->options.tracker, tracked, true, now_us);
-    if (limiter_wait(enforcer->options.limiter, enforcer->options.policy(tracked), &held->waiter, now_us) &&
+    if (limiter_wait(enforcer->options.limiter, tracked->session.policy, &held->waiter, now_us) &&
         take_place(enforcer, held)) {
         forget_held(enforcer, memory);
         tracker_session_hold(enforcer->options.tracker, tracked, false, now_us);
@@ -252,7 +256,7 @@ static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session
 static void refuse_held(struct enforcer *enforcer, struct held *held, uint64_t now_us)
 {
     struct tracker_session *tracked = held->tracked;
-    struct enforcer_memory *memory = enforcer->options.memory(tracked);
+    struct enforcer_memory *memory = memory_of(tracked);
     struct packet syn = {.source = tracked->session.client,
                          .destination = tracked->session.server,
                          .flags = PACKET_SYN,
@@ -269,7 +273,7 @@ static void client_left(struct enforcer *enforcer, struct held *held, uint64_t n
     struct tracker_session *tracked = held->tracked;
     uint32_t packet_id = held->packet_id;
 
-    leave_queue(enforcer, enforcer->options.memory(tracked), now_us);
+    leave_queue(enforcer, memory_of(tracked), now_us);
     packet_queue_release(enforcer->options.queue, packet_id, QUEUE_DROP);
     tracker_session_close(enforcer->options.tracker, tracked, SESSION_END_CLIENT_FIN, ACTION_HELD, now_us);
 }
@@ -311,16 +315,20 @@ static void look_at_held(struct enforcer *enforcer, uint64_t now_us)
 
 /* ---- closing ---- */
 
-static void leave_closing(struct enforcer *enforcer, struct tracker_session *tracked,
-                          struct enforcer_memory *memory)
+static struct tracker_session *closing_one(struct enforcer *enforcer, uint32_t link)
 {
-    if (memory->previous != NULL)
-        enforcer->options.memory(memory->previous)->next = memory->next;
-    else if (enforcer->closing == tracked)
+    return tracker_linked(enforcer->options.tracker, link);
+}
+
+static void leave_closing(struct enforcer *enforcer, struct enforcer_memory *memory)
+{
+    if (memory->previous != 0)
+        memory_of(closing_one(enforcer, memory->previous))->next = memory->next;
+    else
         enforcer->closing = memory->next;
-    if (memory->next != NULL)
-        enforcer->options.memory(memory->next)->previous = memory->previous;
-    memory->next = memory->previous = NULL;
+    if (memory->next != 0)
+        memory_of(closing_one(enforcer, memory->next))->previous = memory->previous;
+    memory->next = memory->previous = 0;
 }
 
 /* True when it is done; the session is gone then. */
@@ -346,10 +354,11 @@ static bool try_to_close(struct enforcer *enforcer, struct tracker_session *trac
 
 static void look_at_closing(struct enforcer *enforcer, uint64_t now_us)
 {
-    struct tracker_session *next;
+    uint32_t next;
 
-    for (struct tracker_session *tracked = enforcer->closing; tracked != NULL; tracked = next) {
-        const struct enforcer_memory *memory = enforcer->options.memory(tracked);
+    for (uint32_t link = enforcer->closing; link != 0; link = next) {
+        struct tracker_session *tracked = closing_one(enforcer, link);
+        const struct enforcer_memory *memory = memory_of(tracked);
 
         next = memory->next;
         (void)try_to_close(enforcer, tracked, memory, now_us);
@@ -360,9 +369,9 @@ static void look_at_closing(struct enforcer *enforcer, uint64_t now_us)
 
 void enforcer_opened(struct enforcer *enforcer, struct tracker_session *tracked)
 {
-    struct enforcer_memory *memory = enforcer->options.memory(tracked);
+    struct enforcer_memory *memory = memory_of(tracked);
 
-    if (memory == NULL || tracked->entry->flow.state != FLOW_SYN_SEEN)
+    if (tracked->entry->flow.state != FLOW_SYN_SEEN)
         return; /* it runs already: only counted */
     if (tracked->answer != LIMITER_ADMIT)
         set_state(enforcer, memory,
@@ -371,26 +380,24 @@ void enforcer_opened(struct enforcer *enforcer, struct tracker_session *tracked)
 
 void enforcer_close(struct enforcer *enforcer, struct tracker_session *tracked, uint64_t now_us)
 {
-    struct enforcer_memory *memory = enforcer->options.memory(tracked);
+    struct enforcer_memory *memory = memory_of(tracked);
 
-    if (memory == NULL || memory->state != ENFORCER_PASSING)
+    if (memory->state != ENFORCER_PASSING)
         return;
     set_state(enforcer, memory, ENFORCER_CLOSING);
     memory->since_ms = (uint32_t)(now_us / 1000);
-    memory->previous = NULL;
+    memory->previous = 0;
     memory->next = enforcer->closing;
-    if (memory->next != NULL)
-        enforcer->options.memory(memory->next)->previous = tracked;
-    enforcer->closing = tracked;
+    enforcer->closing = tracker_link(enforcer->options.tracker, tracked);
+    if (memory->next != 0)
+        memory_of(closing_one(enforcer, memory->next))->previous = enforcer->closing;
     enforcer->look_us = now_us; /* not now: the tracker is busy with it */
 }
 
 void enforcer_forget(struct enforcer *enforcer, struct tracker_session *tracked)
 {
-    struct enforcer_memory *memory = enforcer->options.memory(tracked);
+    struct enforcer_memory *memory = memory_of(tracked);
 
-    if (memory == NULL)
-        return;
     if (memory->state == ENFORCER_HELD) { /* its place in the table was taken: the client will try again */
         uint32_t packet_id = memory->held->packet_id;
 
@@ -398,7 +405,7 @@ void enforcer_forget(struct enforcer *enforcer, struct tracker_session *tracked)
         packet_queue_release(enforcer->options.queue, packet_id, QUEUE_DROP);
     }
     if (memory->state == ENFORCER_CLOSING)
-        leave_closing(enforcer, tracked, memory);
+        leave_closing(enforcer, memory);
     set_state(enforcer, memory, ENFORCER_PASSING);
 }
 
@@ -421,9 +428,8 @@ bool enforcer_takes(struct enforcer *enforcer, const struct packet *packet, cons
     if (enforcer->held_count == 0 ||
         (tracked = tracker_find(enforcer->options.tracker, packet, &sender)) == NULL)
         return false;
-    memory = enforcer->options.memory(tracked);
-    return memory != NULL && memory->state == ENFORCER_HELD &&
-           held_takes(enforcer, memory->held, sender, packet, now_us);
+    memory = memory_of(tracked);
+    return memory->state == ENFORCER_HELD && held_takes(enforcer, memory->held, sender, packet, now_us);
 }
 
 enum queue_verdict enforcer_judge(struct enforcer *enforcer, const struct packet *packet,
@@ -432,7 +438,7 @@ enum queue_verdict enforcer_judge(struct enforcer *enforcer, const struct packet
     enum side sender;
     struct tracker_session *tracked =
         enforcer->deciding_count > 0 ? tracker_find(enforcer->options.tracker, packet, &sender) : NULL;
-    struct enforcer_memory *memory = tracked != NULL ? enforcer->options.memory(tracked) : NULL;
+    struct enforcer_memory *memory = tracked != NULL ? memory_of(tracked) : NULL;
 
     if (memory == NULL)
         return QUEUE_ACCEPT;
@@ -460,7 +466,7 @@ uint64_t enforcer_deadline_us(const struct enforcer *enforcer)
 {
     uint64_t due_us = parting_deadline_us(enforcer->partings);
 
-    if ((enforcer->held != NULL || enforcer->closing != NULL) && enforcer->look_us < due_us)
+    if ((enforcer->held != NULL || enforcer->closing != 0) && enforcer->look_us < due_us)
         due_us = enforcer->look_us;
     return due_us;
 }
@@ -468,7 +474,7 @@ uint64_t enforcer_deadline_us(const struct enforcer *enforcer)
 void enforcer_on_deadline(struct enforcer *enforcer, uint64_t now_us)
 {
     parting_on_deadline(enforcer->partings, now_us);
-    if ((enforcer->held == NULL && enforcer->closing == NULL) || now_us < enforcer->look_us)
+    if ((enforcer->held == NULL && enforcer->closing == 0) || now_us < enforcer->look_us)
         return;
     enforcer->look_us = now_us + LOOK_US;
     look_at_closing(enforcer, now_us);

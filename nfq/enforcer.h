@@ -41,16 +41,16 @@ enum ONE_OCTET enforcer_state {
     ENFORCER_CLOSING, /* waits for a harmless moment */
 };
 
-/* Part of a session's story. */
+/* Kept with each session. */
 struct enforcer_memory {
-    enum enforcer_state state;
-    uint32_t since_ms; /* closing; the clock's low 32 bits */
     union {
         struct held *held; /* while it is held */
-        struct {           /* of those that are closing */
-            struct tracker_session *next, *previous;
+        struct {           /* of those that are closing: tracker_link() */
+            uint32_t next, previous;
         };
     };
+    uint32_t since_ms; /* closing; the clock's low 32 bits */
+    enum enforcer_state state;
 };
 
 struct enforcer_options {
@@ -62,8 +62,6 @@ struct enforcer_options {
     void *send_context;
     int wake_fd; /* an eventfd */
     uint32_t held_max;
-    struct enforcer_memory *(*memory)(struct tracker_session *tracked); /* NULL = it has none: left alone */
-    const struct policy_settings *(*policy)(const struct tracker_session *tracked); /* it began under */
 };
 
 struct enforcer_stats {

@@ -11,6 +11,7 @@
 #include "daemon/clock.h"
 #include "nfq/kernel_queues.h"
 #include "nfq/observer.h"
+#include "nfq/watched.h"
 
 #define LOSS_LINE_INTERVAL_US UINT64_C(10000000)
 
@@ -38,8 +39,8 @@ uint64_t hook_memory_octets(const struct settings_nfq *settings)
 {
     uint64_t queue = (uint64_t)settings->receive_buffer_octets + PACKET_QUEUE_BATCH * 70000u;
 
-    return settings->queues_count *
-           (tracker_memory_octets(flows_each(settings)) + queue + enforcer_memory_octets());
+    return settings->queues_count * (tracker_memory_octets(flows_each(settings), sizeof(struct watched)) +
+                                     queue + enforcer_memory_octets());
 }
 
 static void say_granted(struct hook *hook, const struct packet_queue_granted *granted)

@@ -19,16 +19,10 @@
 #include "nfq/departure.h"
 #include "nfq/kernel_queues.h"
 #include "nfq/prober.h"
+#include "nfq/watched.h"
 
 #define LATE_US                                                                                              \
     UINT64_C(20000) /* the shortest stall in which a queue may fill: 8192 packets at 400,000 a second */
-
-/* A session's story. */
-struct watched {
-    struct prober_memory probe; /* first: the prober knows the story as its own */
-    struct enforcer_memory gate;
-    struct settings_share *settings; /* it began under */
-};
 
 struct observer {
     struct packet_queue *queue;
@@ -90,16 +84,10 @@ static void withdraw(struct observer *observer, struct verdict *verdict)
 
 static void forget(struct observer *observer, struct tracker_session *tracked)
 {
-    struct watched *watched = tracked->story;
-
-    if (watched == NULL)
-        return;
     prober_forget(&observer->prober, tracked);
     if (observer->enforcer != NULL)
         enforcer_forget(observer->enforcer, tracked);
-    settings_share_release(watched->settings);
-    free(watched);
-    tracked->story = NULL;
+    settings_share_release(watched_of(tracked)->settings);
 }
 
 static void on_record(void *context, struct tracker_session *tracked, const struct record *record)
@@ -128,30 +116,9 @@ static void on_dropped(void *context, struct tracker_session *tracked)
     forget(context, tracked);
 }
 
-static struct enforcer_memory *gate_of(struct tracker_session *tracked)
-{
-    struct watched *watched = tracked->story;
-
-    return watched != NULL ? &watched->gate : NULL;
-}
-
-static const struct policy_settings *policy_of(const struct tracker_session *tracked)
-{
-    const struct watched *watched = tracked->story;
-
-    return &watched->settings->settings->policy;
-}
-
-/* Without memory for a story it is neither probed nor held to anything, and its settings stay for ever. */
 static void begin(struct observer *observer, struct tracker_session *tracked)
 {
-    struct settings_share *settings = settings_share_acquire(observer->settings);
-    struct watched *watched = calloc(1, sizeof *watched);
-
-    if (watched == NULL)
-        return;
-    watched->settings = settings;
-    tracked->story = watched;
+    watched_of(tracked)->settings = settings_share_acquire(observer->settings);
     if (observer->enforcer != NULL && !observer->on_host)
         enforcer_opened(observer->enforcer, tracked);
 }
@@ -410,9 +377,7 @@ static bool create_enforcer(struct observer *observer, const struct observer_opt
                                       .send = send_segment,
                                       .send_context = (void *)(uintptr_t)options->injector,
                                       .wake_fd = observer->wake_fd,
-                                      .held_max = half < ENFORCER_HELD_MAX ? half : ENFORCER_HELD_MAX,
-                                      .memory = gate_of,
-                                      .policy = policy_of};
+                                      .held_max = half < ENFORCER_HELD_MAX ? half : ENFORCER_HELD_MAX};
 
     if (!options->can_enforce)
         return true;
@@ -435,6 +400,7 @@ static bool create_tracker(struct observer *observer, const struct observer_opti
                                      .policy = &options->settings->settings->policy,
                                      .limiter = options->limiter,
                                      .max_flows = options->max_flows,
+                                     .story_octets = sizeof(struct watched),
                                      .id_prefix = prefix,
                                      .proxy_protocol = options->settings->settings->smtp.proxy_protocol,
                                      .gated = options->can_enforce,

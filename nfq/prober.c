@@ -3,8 +3,11 @@
 #include <string.h>
 
 #include "nfq/flow_segment.h"
+#include "nfq/watched.h"
 
 #define NEVER_US UINT64_MAX
+
+_Static_assert(PROBER_SLOTS < UINT16_MAX, "a session keeps its slot in 16 bits");
 
 void prober_init(struct prober *prober, const struct injector *injector)
 {
@@ -29,9 +32,7 @@ bool prober_segment(const struct tracker_session *tracked, enum side side, struc
 
 static void release(struct prober *prober, struct prober_slot *slot)
 {
-    struct prober_memory *memory = slot->tracked->story;
-
-    memory->slot = 0;
+    watched_of(slot->tracked)->probe.slot = 0;
     slot->tracked = NULL;
     prober->busy_count--;
 }
@@ -61,16 +62,16 @@ static void probe(struct prober *prober, struct prober_slot *slot, uint64_t now_
 
 void prober_start(struct prober *prober, struct tracker_session *tracked, enum side side, uint64_t now_us)
 {
-    struct prober_memory *memory = tracked->story;
+    struct prober_memory *memory = &watched_of(tracked)->probe;
 
-    if (memory == NULL || memory->slot != 0)
+    if (memory->slot != 0)
         return;
     for (uint32_t i = 0; i < PROBER_SLOTS; i++) {
         struct prober_slot *slot = &prober->slots[i];
 
         if (slot->tracked == NULL) {
             *slot = (struct prober_slot){.tracked = tracked, .side = side};
-            memory->slot = i + 1;
+            memory->slot = (uint16_t)(i + 1);
             prober->busy_count++;
             probe(prober, slot, now_us);
             return;
@@ -81,9 +82,9 @@ void prober_start(struct prober *prober, struct tracker_session *tracked, enum s
 
 void prober_forget(struct prober *prober, struct tracker_session *tracked)
 {
-    const struct prober_memory *memory = tracked->story;
+    const struct prober_memory *memory = &watched_of(tracked)->probe;
 
-    if (memory != NULL && memory->slot != 0)
+    if (memory->slot != 0)
         release(prober, &prober->slots[memory->slot - 1]);
 }
 

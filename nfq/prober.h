@@ -25,9 +25,9 @@
 #define PROBER_TRIES       4 /* three unanswered ones are evidence (the tracker's count), one for the road */
 #define PROBER_INTERVAL_US 1000000
 
-/* Kept as a session's story. */
+/* Kept with each session. */
 struct prober_memory {
-    uint32_t slot; /* + 1; 0 = not being probed */
+    uint16_t slot; /* + 1; 0 = not being probed */
 };
 
 struct prober_slot {

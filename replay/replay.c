@@ -43,6 +43,12 @@ static void print_line(const struct replay *replay, const struct record *record)
     fprintf(replay->options->output, "%s\n", line);
 }
 
+/* NULL without memory. */
+static struct story **story_of(struct tracker_session *tracked)
+{
+    return (struct story **)tracked->story;
+}
+
 static void on_record(void *context, struct tracker_session *tracked, const struct record *record)
 {
     struct replay *replay = context;
@@ -54,12 +60,11 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
     replay->totals->unjudged += unknown ? 1 : 0;
     replay->totals->faults += !unknown && record->verdict.fault != FAULT_NONE ? 1 : 0;
     if (replay->options->format == REPLAY_TEXT) {
-        story_print(tracked->story, tracked, record, replay->options->output);
+        story_print(*story_of(tracked), tracked, record, replay->options->output);
+        story_destroy(*story_of(tracked));
     } else {
         print_line(replay, record);
     }
-    story_destroy(tracked->story);
-    tracked->story = NULL;
 }
 
 static void on_step(void *context, struct tracker_session *tracked, enum tracker_step step, enum side side,
@@ -67,18 +72,17 @@ static void on_step(void *context, struct tracker_session *tracked, enum tracker
 {
     (void)context;
     if (step == TRACKER_STEP_OPENED) {
-        tracked->story = story_create();
+        *story_of(tracked) = story_create();
     }
-    if (tracked->story != NULL) {
-        story_on_step(tracked->story, tracked, step, side, now_us);
+    if (*story_of(tracked) != NULL) {
+        story_on_step(*story_of(tracked), tracked, step, side, now_us);
     }
 }
 
 static void on_dropped(void *context, struct tracker_session *tracked)
 {
     (void)context;
-    story_destroy(tracked->story);
-    tracked->story = NULL;
+    story_destroy(*story_of(tracked));
 }
 
 static void set_ports(struct tracker *tracker, const struct replay_options *options)
@@ -114,6 +118,7 @@ static bool make_tracker(struct replay *replay)
                sizeof setup.seed); /* a file's sender may then slow us down, nothing worse */
     }
     if (options->format == REPLAY_TEXT) {
+        setup.story_octets = sizeof(struct story *);
         setup.callbacks.step = on_step;
         setup.callbacks.dropped = on_dropped;
     }

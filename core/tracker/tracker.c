@@ -10,12 +10,12 @@
 
 static void on_evict(void *context, struct flow_entry *entry);
 
-size_t tracker_memory_octets(uint32_t max_flows)
+size_t tracker_memory_octets(uint32_t max_flows, uint32_t story_octets)
 {
     return sizeof(struct tracker) + flow_table_memory_octets(max_flows) +
-           (size_t)max_flows * (sizeof(struct tracker_session) + SIDE_PAIR * sizeof(struct leg_evidence) +
-                                DIALOGUE_REPLY_TEXT + DIALOGUE_MAX_RUNS * sizeof(struct dialogue_run) +
-                                sizeof(struct tls_stream)) +
+           (size_t)max_flows * (sizeof(struct tracker_session) + story_octets +
+                                SIDE_PAIR * sizeof(struct leg_evidence) + DIALOGUE_REPLY_TEXT +
+                                DIALOGUE_MAX_RUNS * sizeof(struct dialogue_run) + sizeof(struct tls_stream)) +
            TRACKER_KEPT_OCTETS + fragments_memory_octets();
 }
 
@@ -231,7 +231,7 @@ static bool entry_on_time(struct tracker *tracker, struct flow_entry *entry, uin
     if (tracked != NULL && tracked->pending_us == 0 && !unanswered &&
         session_deadline_us(&tracked->session) <= now_us) {
         session_on_deadline(&tracked->session, now_us);
-        tracker_session_wants(tracker, tracked, now_us);
+        tracker_session_wants(tracker, tracked, tracked->session.progress_us, now_us);
     }
     if (now_us - entry->touched_us < entry_patience_us(entry)) {
         if (!entry->ignored && entry_leave_us(entry) <= now_us) {

@@ -74,41 +74,29 @@ enum tracker_step {
     TRACKER_STEP_ENDED,   /* the last one, before its record */
 };
 
-/* What the way of seeing that lets octets of the client past remembers of it; times are the clock's low 32 bits of ms. */
-struct tracker_bypass {
-    uint32_t latest_ms; /* the latest packet while octets could pass */
-    uint32_t hole_ms;   /* octets from `hole` on are missing at the server since */
-    uint32_t hole;
-    uint32_t rest_end; /* everything is looked at until the client's octets up to here are acknowledged */
-    bool is_on, runs, has_hole, rests;
-};
-
 struct tracker_session {
     struct session session;
     struct flow_entry *entry;
-    void *story; /* the caller's; free it in record() */
-    enum limiter_answer
-        answer; /* at the opening; with `gated` REFUSE and HOLD are the caller's to carry out */
-    /* Private. */
-    struct tracker_bypass bypass;
-    uint64_t silence_us; /* the debtor's last octet before the latest event */
+    /* Private, but for `answer` and `story`. */
     uint64_t pending_us; /* when what is pending happened; 0 = nothing is */
     uint64_t pending_silence_us;
+    enum limiter_answer
+        answer;              /* at the opening; with `gated` REFUSE and HOLD are the caller's to carry out */
     uint8_t pending_end;     /* enum session_end; NONE: only the evidence is due */
     uint8_t pending_on;      /* enum side: whose next packet it waits for */
     uint8_t connect;         /* enum connect_result */
     uint8_t icmp[SIDE_PAIR]; /* enum packet_icmp, of the leg */
     uint8_t icmp_type[SIDE_PAIR], icmp_code[SIDE_PAIR];
     bool icmp_foreign[SIDE_PAIR];
-    bool reset_compared;
-    bool reset_fits;
-    bool detecting; /* whether it is SMTP is not known yet */
-    bool held;      /* its SYN waits here for a place */
-    bool midstream;
     bool spoke[SIDE_PAIR];
+    bool reset_compared : 1;
+    bool reset_fits : 1;
+    bool detecting : 1; /* whether it is SMTP is not known yet */
+    bool held : 1;      /* its SYN waits here for a place */
+    uint64_t story[];   /* the caller's, `story_octets` of it, all zero at first */
 };
 
-_Static_assert(sizeof(struct tracker_session) <= sizeof(struct session) + 88, "a session must stay small");
+_Static_assert(sizeof(struct tracker_session) <= sizeof(struct session) + 40, "a session must stay small");
 
 struct tracker_callbacks {
     void *context;
@@ -120,7 +108,7 @@ struct tracker_callbacks {
     /* enum session_want: probes and closing are the caller's to do. May be NULL. */
     void (*want)(void *context, struct tracker_session *tracked, uint32_t wants, uint64_t now_us);
     /* A session goes away without a record: it is not SMTP, or a flood pushed it out before both sides had shown that it
-     * exists. Free its story. May be NULL. */
+     * exists. May be NULL. */
     void (*dropped)(void *context, struct tracker_session *tracked);
 };
 
@@ -129,6 +117,7 @@ struct tracker_options {
     const struct policy_settings *policy;
     struct limiter *limiter; /* may be NULL */
     uint32_t max_flows;
+    uint32_t story_octets; /* room for what the caller keeps with each session */
     uint8_t seed[FLOW_TABLE_SEED_OCTETS];
     const char *id_prefix;
     bool any_port;
@@ -152,7 +141,7 @@ struct tracker_stats {
 struct tracker *tracker_create(const struct tracker_options *options) MUST_CHECK;
 /* Finishes nothing: call tracker_finish() before. Accepts NULL. */
 void tracker_destroy(struct tracker *tracker);
-size_t tracker_memory_octets(uint32_t max_flows);
+size_t tracker_memory_octets(uint32_t max_flows, uint32_t story_octets);
 
 void tracker_set_port(struct tracker *tracker, uint16_t port, enum tracker_port kind);
 
@@ -183,6 +172,10 @@ uint64_t tracker_syn_patience_us(const struct flow_side *client);
 
 /* The session of a TCP packet's connection, NULL when there is none, and which side sends it. */
 struct tracker_session *tracker_find(struct tracker *tracker, const struct packet *packet, enum side *sender);
+
+/* For the caller's lists of sessions: 0 = none. Good as long as the session. */
+uint32_t tracker_link(const struct tracker *tracker, const struct tracker_session *tracked);
+struct tracker_session *tracker_linked(struct tracker *tracker, uint32_t link);
 
 /* Its SYN waits (true) or goes on now (false). */
 void tracker_session_hold(struct tracker *tracker, struct tracker_session *tracked, bool held,

@@ -31,6 +31,17 @@ struct tracker_session *tracker_find(struct tracker *tracker, const struct packe
     return entry->user;
 }
 
+uint32_t tracker_link(const struct tracker *tracker, const struct tracker_session *tracked)
+{
+    return flow_table_link(tracker->table, tracked->entry);
+}
+
+struct tracker_session *tracker_linked(struct tracker *tracker, uint32_t link)
+{
+    struct flow_entry *entry = flow_table_entry(tracker->table, link);
+    return entry != NULL ? entry->user : NULL;
+}
+
 void tracker_session_hold(struct tracker *tracker, struct tracker_session *tracked, bool held,
                           uint64_t now_us)
 {

@@ -53,7 +53,9 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
 void tracker_session_drop(struct tracker *tracker, struct flow_entry *entry);
 void tracker_session_finish(struct tracker *tracker, struct flow_entry *entry, uint64_t now_us);
 void tracker_session_flush(struct tracker *tracker, struct tracker_session *tracked, uint64_t now_us);
-void tracker_session_wants(struct tracker *tracker, struct tracker_session *tracked, uint64_t now_us);
+/* What the session wants now. `silence_us`: the debtor's last octet before the latest event. */
+void tracker_session_wants(struct tracker *tracker, struct tracker_session *tracked, uint64_t silence_us,
+                           uint64_t now_us);
 void tracker_session_icmp(struct tracker *tracker, struct flow_entry *entry, const struct packet *packet,
                           enum side sender, uint64_t now_us);
 void tracker_step(struct tracker *tracker, struct tracker_session *tracked, enum tracker_step step,

@@ -21,7 +21,7 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
     if (entry->user != NULL || entry->ignored) {
         return entry->user;
     }
-    struct tracker_session *tracked = calloc(1, sizeof *tracked);
+    struct tracker_session *tracked = calloc(1, sizeof *tracked + tracker->options.story_octets);
     if (tracked == NULL) {
         return NULL;
     }
@@ -44,12 +44,10 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
     setup.dialogue.proxy_protocol = tracker->options.proxy_protocol;
     setup.dialogue.midstream = entry->flow.midstream;
     tracked->entry = entry;
-    tracked->midstream = entry->flow.midstream;
     tracked->detecting = kind == TRACKER_PORT_OTHER;
     entry->user = tracked;
     entry->seat = 0; /* the session's now */
     session_init(&tracked->session, &setup, entry->opened_us);
-    tracked->silence_us = tracked->session.progress_us;
     if (tracker->options.limiter != NULL) {
         tracked->answer =
             limiter_admit(tracker->options.limiter, tracker->options.policy, &setup.client, &setup.server,
@@ -144,14 +142,15 @@ static void end_is(struct tracker *tracker, struct tracker_session *tracked, enu
 }
 
 /* What the session wants. The evidence of a reply that ends it waits for the client's answer to that reply. */
-void tracker_session_wants(struct tracker *tracker, struct tracker_session *tracked, uint64_t now_us)
+void tracker_session_wants(struct tracker *tracker, struct tracker_session *tracked, uint64_t silence_us,
+                           uint64_t now_us)
 {
     uint32_t wants = session_take_wants(&tracked->session);
     if (wants == 0) {
         return;
     }
     if (tracked->session.end == SESSION_END_REPLY && (wants & SESSION_WANT_SAMPLE)) {
-        pend(tracked, SESSION_END_NONE, SIDE_CLIENT, tracked->silence_us, now_us);
+        pend(tracked, SESSION_END_NONE, SIDE_CLIENT, silence_us, now_us);
     } else if (wants & (SESSION_WANT_SAMPLE | SESSION_WANT_PROBE_CLIENT | SESSION_WANT_PROBE_SERVER)) {
         sample(tracked, tracked->session.progress_us, now_us, now_us);
     }
@@ -245,9 +244,9 @@ static void on_octets(void *context, enum side side, const uint8_t *octets, size
         (tracked->pending_end != SESSION_END_NONE || side == tracked->pending_on)) {
         tracker_session_flush(call->tracker, tracked, now_us);
     }
-    tracked->silence_us = tracked->session.progress_us;
+    const uint64_t silence_us = tracked->session.progress_us;
     session_on_octets(&tracked->session, side, octets, length, now_us);
-    tracker_session_wants(call->tracker, tracked, now_us);
+    tracker_session_wants(call->tracker, tracked, silence_us, now_us);
     tracker_step(call->tracker, tracked, TRACKER_STEP_OCTETS, side, now_us);
 }
 
@@ -262,9 +261,9 @@ static void pass_over(void *context, enum side side, uint64_t length, uint64_t n
     if (tracked->pending_us != 0 && tracked->pending_end != SESSION_END_NONE) {
         tracker_session_flush(call->tracker, tracked, now_us);
     }
-    tracked->silence_us = tracked->session.progress_us;
+    const uint64_t silence_us = tracked->session.progress_us;
     tell(&tracked->session, side, length, now_us);
-    tracker_session_wants(call->tracker, tracked, now_us);
+    tracker_session_wants(call->tracker, tracked, silence_us, now_us);
     tracker_step(call->tracker, tracked, TRACKER_STEP_OCTETS, side, now_us);
 }
 
@@ -310,7 +309,7 @@ static void on_refused(struct tracker *tracker, struct flow_entry *entry, uint64
     tracked->connect = CONNECT_REFUSED;
     session_release_place(&tracked->session, now_us); /* its record waits for a while, its place is free */
     tracker_compare_refusal(tracker, tracked);
-    sample(tracked, tracked->silence_us, now_us, now_us);
+    sample(tracked, tracked->session.progress_us, now_us, now_us);
     session_on_end(&tracked->session, SESSION_END_CONNECT_FAILED, now_us);
     tracker_step(tracker, tracked, TRACKER_STEP_RESET, SIDE_SERVER, now_us);
 }
@@ -346,13 +345,11 @@ static void on_event(void *context, enum flow_event event, enum side side, uint6
     switch (event) {
     case FLOW_EVENT_CONNECTED:
         session_on_answered(&tracked->session, now_us);
-        tracked->silence_us = tracked->session.progress_us;
         set_handshake_rtt(tracked);
         tracker_step(tracker, tracked, TRACKER_STEP_CONNECTED, SIDE_SERVER, now_us);
         break;
     case FLOW_EVENT_ESTABLISHED:
         session_on_confirmed(&tracked->session, now_us);
-        tracked->silence_us = tracked->session.progress_us;
         set_handshake_rtt(tracked);
         break;
     case FLOW_EVENT_FIN:

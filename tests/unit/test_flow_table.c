@@ -315,9 +315,9 @@ static void test_flood(void **state)
     assert_true(stats.packets >= FLOOD_PACKETS - TALKS);
     assert_true(stats.flows_now <= FLOOD_FLOWS);
     assert_true(stats.half_open_now <= FLOOD_FLOWS / FLOW_TABLE_HALF_OPEN_PART);
-    assert_true(most <= tracker_memory_octets(FLOOD_FLOWS));
+    assert_true(most <= tracker_memory_octets(FLOOD_FLOWS, 0));
     print_message("%zu octets of at most %zu, a connection's entry %zu, its session %zu\n", most,
-                  tracker_memory_octets(FLOOD_FLOWS), sizeof(struct flow_entry),
+                  tracker_memory_octets(FLOOD_FLOWS, 0), sizeof(struct flow_entry),
                   sizeof(struct tracker_session));
     tracker_finish(tracker, now_us + 1000000);
     assert_int_equal(mails, TALKS);

@@ -11,6 +11,7 @@
 
 #include "core/tracker/tracker.h"
 #include "nfq/bypass.h"
+#include "nfq/watched.h"
 #include "nfq/segment.h"
 
 #define MS      UINT64_C(1000)
@@ -206,6 +207,7 @@ static int setup(void **state)
     struct tracker_options options = {.mode = RECORD_NFQ,
                                       .policy = &policy,
                                       .max_flows = 64,
+                                      .story_octets = sizeof(struct watched),
                                       .probing = true,
                                       .callbacks = {.record = on_record}};
     tracker = tracker_create(&options);

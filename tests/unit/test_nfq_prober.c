@@ -9,6 +9,7 @@
 
 #include "core/tcp/packet.h"
 #include "nfq/prober.h"
+#include "nfq/watched.h"
 #include "nfq/segment.h"
 
 static struct address address_of(bool ipv4, uint8_t last, uint16_t port)
@@ -86,7 +87,6 @@ struct bench {
     struct tracker *tracker;
     struct prober prober;
     struct injector injector;
-    struct prober_memory memory;
     struct tracker_session *tracked;
     uint64_t now_us;
     uint32_t wants;
@@ -96,10 +96,8 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
 {
     struct bench *bench = context;
 
-    if (record->kind == RECORD_VERDICT) {
+    if (record->kind == RECORD_VERDICT)
         prober_forget(&bench->prober, tracked);
-        tracked->story = NULL;
-    }
 }
 
 static void on_step(void *context, struct tracker_session *tracked, enum tracker_step step, enum side side,
@@ -107,11 +105,10 @@ static void on_step(void *context, struct tracker_session *tracked, enum tracker
 {
     struct bench *bench = context;
 
+    (void)step;
     (void)side;
     (void)now_us;
     bench->tracked = tracked;
-    if (step == TRACKER_STEP_OPENED)
-        tracked->story = &bench->memory;
 }
 
 static void on_want(void *context, struct tracker_session *tracked, uint32_t wants, uint64_t now_us)
@@ -160,6 +157,7 @@ static int setup(void **state)
         .mode = RECORD_NFQ,
         .policy = &policy,
         .max_flows = 64,
+        .story_octets = sizeof(struct watched),
         .probing = true,
         .probe_after_us = 1000000,
         .callbacks = {.context = bench, .record = on_record, .step = on_step, .want = on_want}};
@@ -237,7 +235,7 @@ static struct prober_slot *ask(struct bench *bench)
     struct prober_slot *slot = &bench->prober.slots[0];
 
     *slot = (struct prober_slot){.tracked = bench->tracked, .side = SIDE_CLIENT, .answer_due = true};
-    bench->memory.slot = 1;
+    watched_of(bench->tracked)->probe.slot = 1;
     bench->prober.busy_count = 1;
     return slot;
 }
@@ -260,7 +258,7 @@ static void test_only_a_bare_answer_is_swallowed(void **state)
 
     assert_true(swallowed(bench, 100, 507, ""));
     assert_int_equal(bench->prober.busy_count, 0);
-    assert_int_equal(bench->memory.slot, 0);
+    assert_int_equal(watched_of(bench->tracked)->probe.slot, 0);
     pass(bench, true, 100, 507, PACKET_ACK, "", &packet); /* nobody asked */
     assert_null(prober_match(&bench->prober, &packet));
     assert_false(swallowed(bench, 100, 507, "NOOP\r\n")); /* it speaks */

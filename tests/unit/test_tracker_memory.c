@@ -10,12 +10,13 @@
 #include <string.h>
 
 #include "core/tracker/tracker.h"
+#include "nfq/watched.h"
 #include "tests/unit/test_packets.h"
 
 #define SESSIONS 2000u
 
 /* glibc's own share of each allocation is in it. What is measured today, rounded up: a session that grows says so here. */
-#define SESSION_OCTETS 640 /* allocated when a session begins */
+#define SESSION_OCTETS 640 /* allocated when a session begins, with what the packet hook keeps with it */
 #define ENTRY_OCTETS   sizeof(struct flow_entry)
 
 static uint16_t ip_id;
@@ -65,8 +66,11 @@ static void open_session(struct tracker *tracker, uint16_t port, uint64_t now_us
 static void test_an_idle_session_is_small(void **state)
 {
     static const struct policy_settings policy = {.ipv6_source_prefix = 64};
-    const struct tracker_options options = {
-        .mode = RECORD_NFQ, .policy = &policy, .max_flows = 2 * SESSIONS, .callbacks = {.record = on_record}};
+    const struct tracker_options options = {.mode = RECORD_NFQ,
+                                            .policy = &policy,
+                                            .max_flows = 2 * SESSIONS,
+                                            .story_octets = sizeof(struct watched),
+                                            .callbacks = {.record = on_record}};
     struct tracker *tracker = tracker_create(&options);
     struct tracker_stats stats;
     size_t before, each;
