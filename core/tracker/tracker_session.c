@@ -71,6 +71,7 @@ void tracker_session_drop(struct tracker *tracker, struct flow_entry *entry)
     struct tracker_session *tracked = entry->user;
     entry->ignored = true;
     flow_clear(&entry->flow, &tracker->budget_octets);
+    neighbours_close(limiter_neighbours(tracker->options.limiter), &entry->seat, tracker->now_us);
     if (tracked != NULL) {
         tracker->stats.sessions--;
         if (tracker->options.callbacks.dropped != NULL) {

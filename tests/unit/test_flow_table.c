@@ -325,6 +325,48 @@ static void test_flood(void **state)
     tracker_destroy(tracker);
 }
 
+static uint32_t seat;
+
+static void note_seat(void *context, struct tracker_session *tracked, enum tracker_step step, enum side side,
+                      uint64_t now_us)
+{
+    (void)context;
+    (void)step;
+    (void)side;
+    (void)now_us;
+    seat = tracked->session.seat;
+}
+
+/* Whoever comes after a flood is still told from its neighbours. */
+static void test_a_flood_keeps_no_seats(void **state)
+{
+    (void)state;
+    static const struct policy_settings policy = {.ipv6_source_prefix = 64};
+    struct limiter *limiter = limiter_create(1024, seed);
+    struct tracker_options options = {.mode = RECORD_REPLAY,
+                                      .policy = &policy,
+                                      .limiter = limiter,
+                                      .max_flows = 64,
+                                      .callbacks = {.record = on_record, .step = note_seat}};
+    struct tracker *tracker = tracker_create(&options);
+    struct talk talk;
+    uint64_t now_us = 1000000;
+    assert_non_null(limiter);
+    assert_non_null(tracker);
+    tracker_set_port(tracker, 25, TRACKER_PORT_SMTP);
+    for (uint32_t i = 0; i < NEIGHBOURS_SEATS + 100; i++) {
+        talk = (struct talk){.port = (uint16_t)(1 + i % 60000)};
+        say(tracker, &talk, true, PACKET_SYN, "", now_us += 10);
+    }
+    talk = (struct talk){.port = 61000};
+    say(tracker, &talk, true, PACKET_SYN, "", now_us += 1000);
+    say(tracker, &talk, false, PACKET_SYN | PACKET_ACK, "", now_us += 1000);
+    assert_int_not_equal(seat, 0);
+    tracker_finish(tracker, now_us);
+    tracker_destroy(tracker);
+    limiter_destroy(limiter);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +377,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_model, setup, teardown),
         cmocka_unit_test(test_memory_is_said),
         cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_a_flood_keeps_no_seats),
     };
     return cmocka_run_group_tests_name("flow_table", tests, NULL, NULL);
 }
