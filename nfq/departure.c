@@ -173,7 +173,7 @@ bool departure_judge(struct departure *departure, const struct tracker_session *
 {
     const uint32_t client = flow_departure(&tracked->entry->flow, SIDE_CLIENT);
     const uint32_t server = flow_departure(&tracked->entry->flow, SIDE_SERVER);
-    size_t family = address_is_ipv4(&tracked->session.client) ? 0 : 1;
+    size_t family = address_is_ipv4(&tracked->session.connection->client) ? 0 : 1;
     bool refused = ((client | server) & FLOW_REFUSED_HERE) != 0;
     bool towards_server = was_dropped(departure, client, family);
     bool towards_client = was_dropped(departure, server, family);

@@ -85,8 +85,8 @@ static void set_state(struct enforcer *enforcer, struct enforcer_memory *memory,
 
 static const struct policy_limits *limits_of(const struct tracker_session *tracked)
 {
-    return policy_limits_for(tracked->session.policy, &tracked->session.client, &tracked->session.server,
-                             NULL);
+    return policy_limits_for(tracked->session.policy, &tracked->session.connection->client,
+                             &tracked->session.connection->server, NULL);
 }
 
 static void say(struct enforcer *enforcer, const struct tracker_session *tracked, enum action action)
@@ -132,7 +132,8 @@ static enum queue_verdict refuse_with_text(struct enforcer *enforcer, struct tra
                                            uint64_t now_us)
 {
     char text[REFUSAL_TEXT_SIZE];
-    size_t length = refusal_text(text, tracked->session.policy->host_name, &tracked->session.client);
+    size_t length =
+        refusal_text(text, tracked->session.policy->host_name, &tracked->session.connection->client);
 
     packet_queue_flush(enforcer->options.queue);
     parting_begin(enforcer->partings, tracked->entry, text, length, now_us);
@@ -224,8 +225,8 @@ static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session
     *held = (struct held){.next = enforcer->held,
                           .enforcer = enforcer,
                           .tracked = tracked,
-                          .waiter = {.client = tracked->session.client,
-                                     .server = tracked->session.server,
+                          .waiter = {.client = tracked->session.connection->client,
+                                     .server = tracked->session.connection->server,
                                      .wake = held_wake,
                                      .context = held},
                           .packet_id = queued->id,
@@ -257,8 +258,8 @@ static void refuse_held(struct enforcer *enforcer, struct held *held, uint64_t n
 {
     struct tracker_session *tracked = held->tracked;
     struct enforcer_memory *memory = memory_of(tracked);
-    struct packet syn = {.source = tracked->session.client,
-                         .destination = tracked->session.server,
+    struct packet syn = {.source = tracked->session.connection->client,
+                         .destination = tracked->session.connection->server,
                          .flags = PACKET_SYN,
                          .sequence = held->sequence};
     uint32_t packet_id = held->packet_id;

@@ -61,7 +61,7 @@ static bool lost_meanwhile(const struct observer *observer, const struct tracker
 {
     uint64_t lost_us = atomic_load(&observer->lost_us);
 
-    return lost_us != 0 && lost_us >= tracked->entry->opened_us;
+    return lost_us != 0 && lost_us >= tracked->entry->connection.opened_us;
 }
 
 /* What looks like the network's doing, or anybody's, may be ours. What was said in words stands. */

@@ -115,14 +115,14 @@ struct prober_slot *prober_match(struct prober *prober, const struct packet *pac
 {
     for (uint32_t i = 0, left = prober->busy_count; left > 0 && i < PROBER_SLOTS; i++) {
         struct prober_slot *slot = &prober->slots[i];
-        struct address from, to;
+        const struct connection *connection;
 
         if (slot->tracked == NULL)
             continue;
         left--;
-        flow_entry_address(slot->tracked->entry, slot->side, &from);
-        flow_entry_address(slot->tracked->entry, side_other(slot->side), &to);
-        if (address_equal(&from, &packet->source) && address_equal(&to, &packet->destination))
+        connection = &slot->tracked->entry->connection;
+        if (address_equal(connection_end(connection, slot->side), &packet->source) &&
+            address_equal(connection_end(connection, side_other(slot->side)), &packet->destination))
             return slot;
     }
     return NULL;

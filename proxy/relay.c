@@ -291,8 +291,8 @@ void relay_dial(struct relay *relay, uint64_t now_us)
     /* With the same port both legs would have the same answers, and conntrack would give the server leg another one
      * without a word (net/netfilter/nf_nat_core.c): then rather one that its packets can be known by. */
     const bool translated = relay_leg(relay, SIDE_CLIENT)->translated;
-    const struct leg_dial dial = {.client = relay->session.client,
-                                  .server = relay->session.server,
+    const struct leg_dial dial = {.client = relay->connection.client,
+                                  .server = relay->connection.server,
                                   .keep_client_port = settings->keep_client_port && !translated,
                                   .transparent = relay->host->transparent,
                                   .mark = settings->outgoing_mark};
@@ -339,7 +339,7 @@ static uint64_t last_octet_us(const struct relay *relay)
 {
     const uint32_t client_ms = relay->legs[0].wrote_ms, server_ms = relay->legs[1].wrote_ms;
 
-    return relay->opened_us + (client_ms > server_ms ? client_ms : server_ms) * UINT64_C(1000);
+    return relay->connection.opened_us + (client_ms > server_ms ? client_ms : server_ms) * UINT64_C(1000);
 }
 
 /* Both hosts may have vanished without a word. An hour without an octet: the session, half-closed or not, gets the
@@ -733,12 +733,11 @@ static bool port_listed(const struct settings_ports *ports, uint16_t port)
 }
 
 static void init_session(struct session *session, struct relay_host *host, const struct settings *settings,
-                         const struct address *client, const struct address *server, uint64_t now_us)
+                         struct connection *connection)
 {
     char id[20];
     struct session_setup setup = {.mode = RECORD_PROXY,
-                                  .client = *client,
-                                  .server = *server,
+                                  .connection = connection,
                                   .id = id,
                                   .start_unix_ms = clock_unix_ms(),
                                   .policy = &settings->policy,
@@ -746,21 +745,22 @@ static void init_session(struct session *session, struct relay_host *host, const
                                   .probing = settings->proxy.probe,
                                   .probe_after_us = settings->proxy.probe_after_us};
 
-    setup.dialogue.implicit_tls = port_listed(&settings->smtp.implicit_tls_ports, server->port);
-    setup.dialogue.lmtp = port_listed(&settings->smtp.lmtp_ports, server->port);
+    setup.dialogue.implicit_tls = port_listed(&settings->smtp.implicit_tls_ports, connection->server.port);
+    setup.dialogue.lmtp = port_listed(&settings->smtp.lmtp_ports, connection->server.port);
     setup.dialogue.proxy_protocol = settings->smtp.proxy_protocol;
     snprintf(id, sizeof id, "%04x-%u", host->run & 0xffffu, atomic_fetch_add(&host->counters->serial, 1) + 1);
-    session_init(session, &setup, now_us);
+    session_init(session, &setup);
 }
 
 void relay_turn_away(struct relay_host *host, struct settings_share *settings, int take_client_fd,
                      const struct address *client, const struct address *server, uint64_t now_us)
 {
+    struct connection connection = {.client = *client, .server = *server, .opened_us = now_us};
     struct session session;
     struct record record;
 
     close(take_client_fd); /* a reset: SO_LINGER is inherited from the listener */
-    init_session(&session, host, settings->settings, client, server, now_us);
+    init_session(&session, host, settings->settings, &connection);
     session_on_end(&session, SESSION_END_OVERLOAD, now_us);
     session_finish(&session, &record, now_us);
     log_record(host->log, &record);
@@ -781,13 +781,13 @@ void relay_accept(struct relay_host *host, struct settings_share *settings, int 
         return;
     }
     relay->host = host;
-    relay->opened_us = now_us;
+    relay->connection = (struct connection){.client = *client, .server = *server, .opened_us = now_us};
     relay->settings = settings_share_acquire(settings);
     relay->state_due_us = relay->probe_due_us = relay->leave_due_us = WHEEL_NEVER_US;
     leg_init(relay_leg(relay, SIDE_CLIENT), take_client_fd);
     leg_init(relay_leg(relay, SIDE_SERVER), -1);
     relay_leg(relay, SIDE_CLIENT)->translated = leg_called(relay_leg(relay, SIDE_CLIENT), server, &called);
-    init_session(&relay->session, host, settings->settings, client, server, now_us);
+    init_session(&relay->session, host, settings->settings, &relay->connection);
     link_relay(relay);
     atomic_fetch_add(&host->counters->accepted, 1);
     session_set_rtt(&relay->session, SIDE_CLIENT, leg_rtt_us(relay_leg(relay, SIDE_CLIENT)));

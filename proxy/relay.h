@@ -88,6 +88,7 @@ struct relay_host {
 
 struct relay {
     struct session session;
+    struct connection connection;
     struct relay_host *host;
     struct settings_share *settings;
     struct leg legs[SIDE_PAIR]; /* by side_index() */
@@ -95,7 +96,6 @@ struct relay {
     struct relay *next, *previous;
     struct relay *next_again;
     struct relay_held *held;
-    uint64_t opened_us;
     uint64_t state_due_us; /* of what the state waits for; WHEEL_NEVER_US = nothing */
     uint64_t probe_due_us;
     uint64_t probe_since_us;

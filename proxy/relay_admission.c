@@ -17,7 +17,7 @@ static const struct policy_limits *limits_of(const struct relay *relay)
 {
     const struct policy_override *source;
 
-    return policy_limits_for(policy_of(relay), &relay->session.client, &relay->session.server, &source);
+    return policy_limits_for(policy_of(relay), &relay->connection.client, &relay->connection.server, &source);
 }
 
 static void say_refusal(struct relay *relay, const struct limiter_counts *counts, enum action action)
@@ -33,7 +33,7 @@ static bool tls_from_start(const struct relay *relay)
     const struct settings_ports *ports = &relay->settings->settings->smtp.implicit_tls_ports;
 
     for (uint32_t index = 0; index < ports->count; index++) {
-        if (ports->port[index] == relay->session.server.port)
+        if (ports->port[index] == relay->connection.server.port)
             return true;
     }
     return false;
@@ -56,7 +56,7 @@ static void refuse(struct relay *relay, const struct limiter_counts *counts, uin
         relay_die(relay);
         return;
     }
-    length = refusal_text(text, policy_of(relay)->host_name, &relay->session.client);
+    length = refusal_text(text, policy_of(relay)->host_name, &relay->connection.client);
     relay->state = RELAY_PARTING;
     relay_write(relay, SIDE_CLIENT, (const uint8_t *)text, length, REFUSAL_TEXT_SIZE, now_us);
     relay_part(relay, now_us);
@@ -90,8 +90,8 @@ static void hold(struct relay *relay, const struct limiter_counts *counts, uint6
         return;
     }
     held->relay = relay;
-    held->waiter.client = relay->session.client;
-    held->waiter.server = relay->session.server;
+    held->waiter.client = relay->connection.client;
+    held->waiter.server = relay->connection.server;
     held->waiter.wake = held_wake;
     held->waiter.context = held;
     relay->held = held;
@@ -192,8 +192,8 @@ void relay_admit(struct relay *relay, uint64_t now_us)
         return;
     }
     memset(&counts, 0, sizeof counts);
-    switch (limiter_admit(host->limiter, policy_of(relay), &relay->session.client, &relay->session.server,
-                          now_us, &relay->session.ticket, &counts)) {
+    switch (limiter_admit(host->limiter, policy_of(relay), &relay->connection.client,
+                          &relay->connection.server, now_us, &relay->session.ticket, &counts)) {
     case LIMITER_ADMIT:
         relay->session.counts = counts;
         if (counts.would_refuse || counts.would_hold) {

@@ -22,8 +22,8 @@ static void flow_of(const struct relay *relay, enum side side, struct tap_flow *
 {
     const struct leg *leg = &relay->legs[side_index(side)];
 
-    flow->client = relay->session.client;
-    flow->server = relay->session.server;
+    flow->client = relay->connection.client;
+    flow->server = relay->connection.server;
     flow->side = side;
     if (side == SIDE_SERVER && leg->fd != -1 &&
         (leg->other_port || !relay_settings(relay)->keep_client_port)) {
@@ -32,10 +32,10 @@ static void flow_of(const struct relay *relay, enum side side, struct tap_flow *
 
         if (getsockname(leg->fd, (struct sockaddr *)&name, &length) != -1 &&
             !address_from_sockaddr(&flow->client, (const struct sockaddr *)&name))
-            flow->client = relay->session.client;
+            flow->client = relay->connection.client;
     }
-    if (side == SIDE_CLIENT && leg->translated && !leg_called(leg, &relay->session.server, &flow->server))
-        flow->server = relay->session.server; /* nothing will match it: less is known, nothing wrong */
+    if (side == SIDE_CLIENT && leg->translated && !leg_called(leg, &relay->connection.server, &flow->server))
+        flow->server = relay->connection.server; /* nothing will match it: less is known, nothing wrong */
 }
 
 static bool same_host(const struct address *a, const struct address *b)
@@ -46,7 +46,7 @@ static bool same_host(const struct address *a, const struct address *b)
 static void apply_icmp(const struct relay *relay, enum side side, struct leg_evidence *evidence,
                        const struct icmp_error *icmp)
 {
-    const struct address *host = side == SIDE_CLIENT ? &relay->session.client : &relay->session.server;
+    const struct address *host = side == SIDE_CLIENT ? &relay->connection.client : &relay->connection.server;
 
     if (!icmp->seen)
         return;
@@ -63,7 +63,7 @@ static void apply_icmp(const struct relay *relay, enum side side, struct leg_evi
 static void ask_tap_for_icmp(struct relay *relay, enum side side, struct leg_evidence *evidence,
                              uint64_t now_us)
 {
-    const uint32_t headers = address_is_ipv4(&relay->session.server) ? IPV4_TCP_HEADERS : IPV6_TCP_HEADERS;
+    const uint32_t headers = address_is_ipv4(&relay->connection.server) ? IPV4_TCP_HEADERS : IPV6_TCP_HEADERS;
     struct tap_flow flow;
     struct icmp_error icmp;
     uint32_t mtu = 0;
@@ -88,7 +88,8 @@ static bool sample_into(struct relay *relay, enum side side, struct leg_evidence
     struct leg *leg = relay_leg(relay, side);
 
     *evidence = evidence_of(relay, side);
-    if (!leg_sample(leg, evidence, !address_is_ipv4(&relay->session.client), relay->opened_us, now_us))
+    if (!leg_sample(leg, evidence, !address_is_ipv4(&relay->connection.client), relay->connection.opened_us,
+                    now_us))
         return false;
     if (side == SIDE_CLIENT || relay->state != RELAY_CONNECTING)
         evidence->connect = CONNECT_ESTABLISHED;

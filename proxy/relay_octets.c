@@ -34,7 +34,7 @@ static void set_paused(struct relay *relay, enum side side, bool paused, uint64_
 
 static void note_written(struct relay *relay, struct leg *leg, uint64_t now_us)
 {
-    const uint64_t since_ms = (now_us - relay->opened_us) / 1000u + 1;
+    const uint64_t since_ms = (now_us - relay->connection.opened_us) / 1000u + 1;
 
     leg->wrote_ms = since_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)since_ms;
 }
@@ -45,7 +45,8 @@ static void look_before_writing(struct relay *relay, enum side side, uint64_t no
 {
     const struct leg *leg = relay_leg(relay, side);
 
-    if (leg->wrote_ms != 0 && now_us >= relay->opened_us + leg->wrote_ms * UINT64_C(1000) + LOOK_AFTER_US &&
+    if (leg->wrote_ms != 0 &&
+        now_us >= relay->connection.opened_us + leg->wrote_ms * UINT64_C(1000) + LOOK_AFTER_US &&
         leg_outstanding(leg) > 0)
         relay_sample(relay, side, now_us);
 }

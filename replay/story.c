@@ -352,7 +352,7 @@ void story_print(const struct story *story, const struct tracker_session *tracke
     print_head(record, to);
     if (story != NULL) {
         fprintf(to, "     seconds  phase        who owes the next word, and for how long\n");
-        print_turns(story, tracked->session.start_us, to);
+        print_turns(story, tracked->session.connection->opened_us, to);
         print_capture_end(tracked, record, to);
     }
     print_leg(tracked, record, SIDE_CLIENT, to);

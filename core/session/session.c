@@ -60,25 +60,27 @@ struct session_moment session_picture(const struct session *session, uint64_t no
         .body_doubtful = dialogue_body_is_doubtful(dialogue),
         .waited_ms = elapsed_ms(session->progress_us, now_us),
         .turn_ms = elapsed_ms(session->turn_since_us, now_us),
-        .age_ms = elapsed_ms(session->start_us, now_us),
+        .age_ms = elapsed_ms(session->connection->opened_us, now_us),
     };
 }
 
-void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us)
+void session_init(struct session *session, const struct session_setup *setup)
 {
+    struct connection *connection = setup->connection;
+    const uint64_t now_us = connection->opened_us;
     memset(session, 0, sizeof *session);
     dialogue_init(&session->dialogue, &setup->dialogue);
     ledger_init(&session->ledger, now_us);
-    session->client = setup->client;
-    session->server = setup->server;
+    session->connection = connection;
     session->policy = setup->policy;
-    session->timeouts = policy_timeouts_for(setup->policy, &setup->client, &setup->server);
+    session->timeouts = policy_timeouts_for(setup->policy, &connection->client, &connection->server);
     session->limiter = setup->limiter;
     session->start_unix_ms = setup->start_unix_ms;
-    session->start_us = session->turn_since_us = session->progress_us = session->last_us = now_us;
-    session->seat = setup->take_seat != 0 ? setup->take_seat
-                                          : neighbours_open(limiter_neighbours(setup->limiter), setup->policy,
-                                                            &setup->client, &setup->server, now_us);
+    session->turn_since_us = session->progress_us = now_us;
+    if (connection->seat == 0) {
+        connection->seat = neighbours_open(limiter_neighbours(setup->limiter), setup->policy,
+                                           &connection->client, &connection->server, now_us);
+    }
     session->probe_after_us = setup->probe_after_us != 0 ? setup->probe_after_us : PROBE_AFTER_US;
     session->mode = (uint8_t)setup->mode;
     session->flags = (setup->probing ? SESSION_PROBING : 0u) |
@@ -93,7 +95,7 @@ void session_init(struct session *session, const struct session_setup *setup, ui
 
 void session_clear(struct session *session)
 {
-    neighbours_close(session_neighbours(session), &session->seat, session->last_us);
+    neighbours_close(session_neighbours(session), &session->connection->seat, session->ledger.until_us);
     dialogue_clear(&session->dialogue);
     free(session->legs);
     session->legs = NULL;
@@ -126,12 +128,11 @@ static void session_charge(struct session *session, uint64_t now_us)
     enum side debtor = session_debtor(session);
     enum account account, network;
     uint64_t network_us = 0;
-    if (now_us > session->last_us) {
+    if (now_us > session->ledger.until_us) {
         if (session->dialogue.phase == PHASE_BODY || session->dialogue.phase == PHASE_BDAT) {
-            uint64_t body_us = session->body_us + (now_us - session->last_us);
+            uint64_t body_us = session->body_us + (now_us - session->ledger.until_us);
             session->body_us = body_us < UINT32_MAX ? (uint32_t)body_us : UINT32_MAX;
         }
-        session->last_us = now_us;
     }
     if (session->flags & SESSION_HELD) {
         account = network = ACCOUNT_WITNESS;
@@ -219,7 +220,7 @@ static void session_update_turn(struct session *session, enum side spoke, enum s
     } else if (spoke == debtor_before && spoke != SIDE_NONE) {
         silence_ends(session, now_us);
     }
-    neighbours_phase(session_neighbours(session), session->seat, session->dialogue.phase);
+    neighbours_phase(session_neighbours(session), session->connection->seat, session->dialogue.phase);
     session_forecast_look(session, now_us);
 }
 
@@ -289,8 +290,8 @@ void session_on_connected(struct session *session, uint64_t now_us)
     session_charge(session, now_us);
     enum side debtor = session_debtor(session);
     session->flags |= SESSION_CONNECTED;
-    neighbours_connected(session_neighbours(session), session->seat, !(session->flags & SESSION_MIDSTREAM),
-                         now_us);
+    neighbours_connected(session_neighbours(session), session->connection->seat,
+                         !(session->flags & SESSION_MIDSTREAM), now_us);
     dialogue_connected(&session->dialogue);
     session_update_turn(session, SIDE_NONE, debtor, now_us);
     session->turn_since_us = now_us;
@@ -322,7 +323,7 @@ static void session_after_server(struct session *session, const struct session_m
     const struct dialogue *dialogue = &session->dialogue;
     if ((dialogue->flags & DIALOGUE_GREETED) && !(session->flags & SESSION_GREETED_COUNTED)) {
         session->flags |= SESSION_GREETED_COUNTED;
-        neighbours_greeted(session_neighbours(session), session->seat, session->last_us);
+        neighbours_greeted(session_neighbours(session), session->connection->seat, session->ledger.until_us);
         if (session->limiter != NULL && session->ticket.row != 0) {
             limiter_greeted(session->limiter, &session->ticket, true);
         }
@@ -401,7 +402,7 @@ static void before_octets(struct session *session, enum side side, enum side deb
     if (side != session->silence_broken_by) {
         session->silence_broken_by = SIDE_NONE; /* the legs still carry something */
     }
-    neighbours_heard(session_neighbours(session), session->seat, side, now_us);
+    neighbours_heard(session_neighbours(session), session->connection->seat, side, now_us);
     if (side == debtor) {
         note_slowness(session, debtor, phase, now_us);
     }
@@ -431,7 +432,7 @@ void session_on_skipped(struct session *session, enum side side, uint64_t length
     session_on_confirmed(session, now_us);
     enum side debtor = session_debtor(session);
     session_charge(session, now_us);
-    neighbours_heard(session_neighbours(session), session->seat, side, now_us);
+    neighbours_heard(session_neighbours(session), session->connection->seat, side, now_us);
     dialogue_skip(&session->dialogue, side, length);
     session_update_turn(session, side, debtor, now_us);
 }
@@ -562,8 +563,9 @@ void session_set_evidence(struct session *session, enum side side, const struct 
     enum side debtor = over ? (enum side)moment->owed_by : session_debtor(session);
     enum phase phase = over ? (enum phase)moment->phase : session_phase(session);
     if (!was_stuck && debtor == side && leg_is_stuck(session, side) && phase != PHASE_CONNECT) {
-        uint64_t silent_us = over ? session->start_us + (uint64_t)(moment->age_ms - moment->waited_ms) * 1000
-                                  : session->progress_us;
+        uint64_t silent_us =
+            over ? session->connection->opened_us + (uint64_t)(moment->age_ms - moment->waited_ms) * 1000
+                 : session->progress_us;
         uint64_t since_us = evidence->unacked_since_us > silent_us ? evidence->unacked_since_us : silent_us;
         if (now_us > since_us) { /* what was charged to the side itself was the network's */
             ledger_move(&session->ledger, account_of(side), network_of(side), now_us - since_us);
@@ -639,9 +641,9 @@ uint64_t session_deadline_us(const struct session *session)
     if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
         return SESSION_NEVER_US;
     }
-    deadline_us =
-        earlier(deadline_us, session->start_us, timeouts->session_us, (flags & SESSION_TIME_PASSED) != 0);
-    deadline_us = earlier(deadline_us, session->start_us, timeouts->session_us * 2,
+    deadline_us = earlier(deadline_us, session->connection->opened_us, timeouts->session_us,
+                          (flags & SESSION_TIME_PASSED) != 0);
+    deadline_us = earlier(deadline_us, session->connection->opened_us, timeouts->session_us * 2,
                           (flags & (SESSION_TIME_CLOSING | SESSION_TIME_OVERDUE)) != SESSION_TIME_CLOSING);
     if (session_debtor(session) == SIDE_NONE || session->end == SESSION_END_REPLY) {
         return deadline_us;
@@ -678,7 +680,7 @@ static void session_time_passed(struct session *session, uint64_t now_us)
         return;
     }
     session->flags |= SESSION_TIME_CLOSING;
-    if (passed(session->start_us, session->timeouts->session_us * 2, now_us)) {
+    if (passed(session->connection->opened_us, session->timeouts->session_us * 2, now_us)) {
         session->flags |= SESSION_TIME_OVERDUE;
     }
     close_when_harmless(session);
@@ -730,14 +732,14 @@ void session_on_deadline(struct session *session, uint64_t now_us)
     }
     if ((session->flags & SESSION_TIME_CLOSING) ||
         (!(session->flags & SESSION_TIME_PASSED) &&
-         passed(session->start_us, timeouts->session_us, now_us))) {
+         passed(session->connection->opened_us, timeouts->session_us, now_us))) {
         session_time_passed(session, now_us);
     }
     if (debtor == SIDE_NONE || session->end == SESSION_END_REPLY) {
         return;
     }
     if (session->dialogue.phase == PHASE_CONNECT) {
-        neighbours_unanswered(session_neighbours(session), session->seat, false, now_us);
+        neighbours_unanswered(session_neighbours(session), session->connection->seat, false, now_us);
     }
     if (!session_is_idle(session)) {
         if (!(session->flags & SESSION_PROBED) &&

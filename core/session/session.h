@@ -4,7 +4,7 @@
  * The caller feeds stream events in the order in which they happened and asks after each: session_wants() for what
  * it should do now, session_deadline_us() for when to call session_on_deadline().
  *
- * Owns:    its dialogue. Borrows: settings, limiter and names, for its whole life.
+ * Owns:    its dialogue. Borrows: the connection, settings, limiter and names, for its whole life.
  * Bounds:  sizeof(struct session) is asserted; memory beyond it only while a line is split and for one kept reply.
  * Threads: one at a time. Time: monotonic microseconds from the caller, never decreasing (a step back counts as 0). */
 #ifndef SMTPWITNESS_CORE_SESSION_SESSION_H
@@ -16,6 +16,7 @@
 
 #include "core/base/address.h"
 #include "core/base/attributes.h"
+#include "core/base/connection.h"
 #include "core/base/side.h"
 #include "core/fault/evidence.h"
 #include "core/fault/ledger.h"
@@ -42,8 +43,8 @@ enum session_want {
 
 struct session_setup {
     enum record_mode mode;
-    struct address client, server;
-    const char *id; /* copied */
+    struct connection *connection; /* borrowed; a seat is taken when it has none, and given back at the end */
+    const char *id;                /* copied */
     int64_t start_unix_ms;
     const struct policy_settings *policy;
     struct limiter *limiter; /* may be NULL */
@@ -51,7 +52,6 @@ struct session_setup {
     bool probing;            /* the caller can probe */
     uint64_t probe_after_us; /* silence after which it wants to; 0 = 5 s */
     bool connected;          /* the server leg is established already (nfq pickup, replay) */
-    uint32_t take_seat; /* among the limiter's neighbours, when its SYN has one already; 0 = one is taken */
 };
 
 /* The state just before something decisive, kept because what follows would overwrite it. */
@@ -74,7 +74,7 @@ struct session {
     struct dialogue dialogue;
     struct ledger ledger;
     struct leg_evidence *legs; /* two, by side_index(); allocated with the first evidence, NULL before */
-    struct address client, server;
+    struct connection *connection;
     enum session_end end;
     enum action action; /* what we did or would have done */
 
@@ -89,15 +89,12 @@ struct session {
     struct limiter *limiter;
     struct session_moment moment; /* of the end */
     int64_t start_unix_ms;
-    uint64_t start_us;
     uint64_t turn_since_us; /* the debt stands since */
     uint64_t progress_us;   /* the debtor's last octet, or turn_since_us */
-    uint64_t last_us;       /* latest event */
     uint64_t probe_after_us;
     struct limiter_counts counts; /* at the opening; again at a refusal by the server */
     uint32_t rtt_us[SIDE_PAIR];
     uint32_t debt_serial;
-    uint32_t seat;      /* among the limiter's neighbours; 0 = none */
     uint32_t body_us;   /* how long bodies ran, in all; no more than 71 minutes are counted */
     uint32_t flags;     /* private, see session.c */
     uint16_t late_ds;   /* the delay of the last late reply, in tenths of a second */
@@ -109,7 +106,8 @@ struct session {
     bool silence_was_long;     /* ... a pause of minutes */
 };
 
-void session_init(struct session *session, const struct session_setup *setup, uint64_t now_us);
+/* It begins when the connection was opened. */
+void session_init(struct session *session, const struct session_setup *setup);
 void session_clear(struct session *session);
 
 /* Waits here for a slot (true), or was let through (false). The time is the witness's own; nobody else owes. */

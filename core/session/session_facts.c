@@ -367,7 +367,7 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
 {
     bool live = session->end == SESSION_END_NONE;
     struct session_moment moment = live ? session_picture(session, now_us) : session->moment;
-    uint64_t at_us = session->start_us + (uint64_t)moment.age_ms * 1000 + 999;
+    uint64_t at_us = session->connection->opened_us + (uint64_t)moment.age_ms * 1000 + 999;
     const struct dialogue *dialogue = &session->dialogue;
     const struct leg_evidence *legs = session->legs;
     memset(facts, 0, sizeof *facts);
@@ -425,8 +425,9 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
         facts->suspect_leg = own;
         facts->box = box_of(own);
         facts->closed_us = (uint64_t)own->window_limited_ms * 1000;
-        bits |=
-            leg_acknowledged(own, session->start_us + (uint64_t)moment.age_ms * 1000) ? FACT_ACKNOWLEDGED : 0;
+        bits |= leg_acknowledged(own, session->connection->opened_us + (uint64_t)moment.age_ms * 1000)
+                    ? FACT_ACKNOWLEDGED
+                    : 0;
         bits |= leg_bits(own, facts->waited_us, at_us);
         bits |=
             facts->end == SESSION_END_SERVER_FIN && facts->suspect == SIDE_SERVER && own->unacked_octets > 0

@@ -22,7 +22,8 @@ static uint64_t believed_after_us(uint64_t limit_us)
 
 static uint32_t age_ms(const struct session *session, uint64_t now_us)
 {
-    uint64_t ms = now_us > session->start_us ? (now_us - session->start_us) / 1000 : 0;
+    uint64_t ms =
+        now_us > session->connection->opened_us ? (now_us - session->connection->opened_us) / 1000 : 0;
     return ms < UINT32_MAX - 1 ? (uint32_t)ms : UINT32_MAX - 1;
 }
 
@@ -59,7 +60,7 @@ void session_forecast_look(struct session *session, uint64_t now_us)
     if (session->timeouts->session_us == 0 || (body && dialogue->announced_size == 0)) {
         return;
     }
-    struct neighbours_pace *pace = neighbours_pace(session_neighbours(session), session->seat);
+    struct neighbours_pace *pace = neighbours_pace(session_neighbours(session), session->connection->seat);
     struct record_forecast forecast;
     if (pace == NULL || pace->said) {
         return;
@@ -89,7 +90,8 @@ static void duration_write(char text[32], uint64_t us)
 
 void session_forecast_record(const struct session *session, struct record *record, uint64_t now_us)
 {
-    const struct neighbours_pace *pace = neighbours_pace(session_neighbours(session), session->seat);
+    const struct neighbours_pace *pace =
+        neighbours_pace(session_neighbours(session), session->connection->seat);
     uint8_t profile = session->timeouts->session_profile;
     struct verdict *verdict = &record->verdict;
     char needs[32], remains[32], limit[32];

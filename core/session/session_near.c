@@ -15,10 +15,10 @@ void session_near_end(struct session *session, enum session_end end)
     if (session->moment.phase == PHASE_CONNECT && (session->flags & SESSION_HELD) == 0 &&
         (connect == CONNECT_TIMED_OUT || connect == CONNECT_PENDING) &&
         (uint64_t)session->moment.waited_ms * 1000 >= FACTS_STALL_US) {
-        neighbours_unanswered(neighbours, session->seat, false, session->last_us);
+        neighbours_unanswered(neighbours, session->connection->seat, false, session->ledger.until_us);
     }
     if (end == SESSION_END_CONNECT_FAILED || unheard) {
-        (void)neighbours_take_receipt(neighbours, session->seat, session->last_us);
+        (void)neighbours_take_receipt(neighbours, session->connection->seat, session->ledger.until_us);
     }
 }
 
@@ -34,11 +34,11 @@ void session_near_ended(struct session *session, enum session_end end, uint64_t 
     case SESSION_END_WITNESS:
     case SESSION_END_REFUSED:
     case SESSION_END_OVERLOAD:
-        neighbours_gone(session_neighbours(session), session->seat, now_us);
+        neighbours_gone(session_neighbours(session), session->connection->seat, now_us);
         break;
     case SESSION_END_CLIENT_FIN:
     case SESSION_END_CLIENT_LOST:
-        neighbours_closing(session_neighbours(session), session->seat);
+        neighbours_closing(session_neighbours(session), session->connection->seat);
         break;
     case SESSION_END_NONE:
     case SESSION_END_REPLY:
@@ -60,14 +60,16 @@ void session_near_reply(struct session *session)
 {
     const struct dialogue_kept_reply *kept = &session->dialogue.kept;
     if (kept->role != DIALOGUE_REPLY_NONE && class_counts_connections(kept->class)) {
-        (void)neighbours_take_receipt(session_neighbours(session), session->seat, session->last_us);
+        (void)neighbours_take_receipt(session_neighbours(session), session->connection->seat,
+                                      session->ledger.until_us);
     }
 }
 
 /* Fewer crossed here than the server allows, by its own words or by what it has taken before. */
 static bool limit_is_unexplained(const struct session *session, uint32_t limit_said)
 {
-    const struct neighbours_receipt *receipt = neighbours_receipt(session_neighbours(session), session->seat);
+    const struct neighbours_receipt *receipt =
+        neighbours_receipt(session_neighbours(session), session->connection->seat);
     uint32_t most = session->counts.concurrent;
     if (receipt != NULL) {
         most = receipt->peak_recent > most ? receipt->peak_recent : most;
@@ -87,9 +89,10 @@ void session_near_facts(const struct session *session, uint64_t at_us, struct fa
     const struct leg_evidence *leg = facts->suspect_leg;
     if (facts->phase == PHASE_CONNECT && !(session->flags & SESSION_CONNECTED)) {
         uint32_t repeated = facts->server_leg != NULL ? facts->server_leg->retrans_count : 0;
-        facts->near = neighbours_of_connect(neighbours, session->seat, repeated, at_us);
+        facts->near = neighbours_of_connect(neighbours, session->connection->seat, repeated, at_us);
     } else if ((facts->bits & FACT_UNDELIVERED) && leg != NULL && leg->unacked_since_us != 0) {
-        facts->near = neighbours_of_leg(neighbours, session->seat, facts->suspect, leg->unacked_since_us);
+        facts->near =
+            neighbours_of_leg(neighbours, session->connection->seat, facts->suspect, leg->unacked_since_us);
     }
     if (facts->reply_class == REPLY_CLASS_PER_SOURCE_LIMIT && (facts->bits & FACT_REPLY_DECIDES)) {
         facts->limit_said = reply_text_limit(session->dialogue.kept.text);

@@ -59,7 +59,8 @@ static void profiles_fill(struct record_receipt *receipt, const struct policy_se
 
 void session_receipt_fill(const struct session *session, const struct facts *facts, struct record *record)
 {
-    const struct neighbours_receipt *taken = neighbours_receipt(session_neighbours(session), session->seat);
+    const struct neighbours_receipt *taken =
+        neighbours_receipt(session_neighbours(session), session->connection->seat);
     struct record_receipt *receipt = &record->receipt;
     if (record->verdict.cause == CAUSE_PER_SOURCE_LIMIT) {
         bool explained = (facts->near & NEAR_UNEXPLAINED) == 0;

@@ -75,12 +75,13 @@ void session_record_fill(const struct session *session, struct record *record, u
     memset(record, 0, sizeof *record);
     record->mode = (enum record_mode)session->mode;
     snprintf(record->session_id, sizeof record->session_id, "%s", session->id);
-    record->client = session->client;
-    record->server = session->server;
+    record->client = session->connection->client;
+    record->server = session->connection->server;
     record->start_unix_ms = session->start_unix_ms;
     /* A clock that stepped back does not take back what was charged. */
     uint64_t until_us = now_us > session->ledger.until_us ? now_us : session->ledger.until_us;
-    record->duration_us = until_us > session->start_us ? until_us - session->start_us : 0;
+    record->duration_us =
+        until_us > session->connection->opened_us ? until_us - session->connection->opened_us : 0;
     record->mails_ok = dialogue->mails.ok;
     record->mails_total = dialogue->mails.total;
     record->rcpts_ok = dialogue->rcpts.ok;
@@ -166,8 +167,8 @@ void session_refusal_record(const struct session *session, const struct limiter_
     record->kind = RECORD_REFUSAL;
     record->mode = (enum record_mode)session->mode;
     snprintf(record->session_id, sizeof record->session_id, "%s", session->id);
-    record->client = session->client;
-    record->server = session->server;
+    record->client = session->connection->client;
+    record->server = session->connection->server;
     record->start_unix_ms = start_unix_ms;
     record->counts = *counts;
     record->limit_name = limiter_limit_name(counts->met);

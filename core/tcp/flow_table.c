@@ -71,26 +71,32 @@ void flow_table_destroy(struct flow_table *table)
     }
 }
 
-static void end_set(uint8_t end[18], const struct address *address)
+/* The same for both directions. */
+static uint32_t *bucket_of(struct flow_table *table, const struct address *one, const struct address *other)
 {
-    memcpy(end, address->octets, 16);
-    end[16] = (uint8_t)(address->port >> 8);
-    end[17] = (uint8_t)address->port;
+    int order = memcmp(one->octets, other->octets, sizeof one->octets);
+    bool first = order < 0 || (order == 0 && one->port <= other->port);
+    const struct address ends[2] = {first ? *one : *other, first ? *other : *one};
+    _Static_assert(sizeof ends == 2 * (sizeof ends[0].octets + sizeof ends[0].port),
+                   "no octets between them");
+    return &table->buckets[(uint32_t)hash_octets(table->seed, ends, sizeof ends) & table->bucket_mask];
 }
 
-/* Returns true when `source` is the first end. */
-static bool key_set(struct flow_key *key, const struct address *source, const struct address *destination)
+static bool same_address(const struct address *one, const struct address *other)
 {
-    int order = memcmp(source->octets, destination->octets, sizeof source->octets);
-    bool first = order < 0 || (order == 0 && source->port <= destination->port);
-    end_set(key->ends[first ? 0 : 1], source);
-    end_set(key->ends[first ? 1 : 0], destination);
-    return first;
+    return one->port == other->port && memcmp(one->octets, other->octets, sizeof one->octets) == 0;
 }
 
-static uint32_t *bucket_of(struct flow_table *table, const struct flow_key *key)
+static bool entry_is(const struct flow_entry *entry, const struct address *source,
+                     const struct address *destination, enum side *sender)
 {
-    return &table->buckets[(uint32_t)hash_octets(table->seed, key, sizeof *key) & table->bucket_mask];
+    const struct connection *connection = &entry->connection;
+    if (same_address(&connection->client, source) && same_address(&connection->server, destination)) {
+        *sender = SIDE_CLIENT;
+        return true;
+    }
+    *sender = SIDE_SERVER;
+    return same_address(&connection->server, source) && same_address(&connection->client, destination);
 }
 
 uint32_t flow_table_link(const struct flow_table *table, const struct flow_entry *entry)
@@ -104,17 +110,15 @@ struct flow_entry *flow_table_entry(struct flow_table *table, uint32_t link)
 }
 
 struct flow_entry *flow_table_find(struct flow_table *table, const struct address *source,
-                                   const struct address *destination, bool *from_first)
+                                   const struct address *destination, enum side *sender)
 {
-    struct flow_key key = {0};
-    *from_first = key_set(&key, source, destination);
     struct flow_entry *entry = flow_table_entry(table, table->last);
-    if (entry != NULL && memcmp(&entry->key, &key, sizeof key) == 0) {
+    if (entry != NULL && entry_is(entry, source, destination, sender)) {
         return entry;
     }
-    for (uint32_t link = *bucket_of(table, &key); link != 0; link = entry->chain) {
+    for (uint32_t link = *bucket_of(table, source, destination); link != 0; link = entry->chain) {
         entry = flow_table_entry(table, link);
-        if (memcmp(&entry->key, &key, sizeof key) == 0) {
+        if (entry_is(entry, source, destination, sender)) {
             table->last = link;
             return entry;
         }
@@ -213,11 +217,11 @@ struct flow_entry *flow_table_add(struct flow_table *table, const struct address
     }
     struct flow_entry *entry = &table->entries[index];
     memset(entry, 0, sizeof *entry);
-    entry->client_is_first = key_set(&entry->key, client, server);
-    uint32_t *bucket = bucket_of(table, &entry->key);
+    entry->connection = (struct connection){.client = *client, .server = *server, .opened_us = now_us};
+    uint32_t *bucket = bucket_of(table, client, server);
     entry->chain = *bucket;
     *bucket = flow_table_link(table, entry);
-    entry->touched_us = entry->opened_us = now_us;
+    entry->touched_us = now_us;
     list_put(table, entry, FLOW_HALF_OPEN);
     return entry;
 }
@@ -225,7 +229,7 @@ struct flow_entry *flow_table_add(struct flow_table *table, const struct address
 void flow_table_remove(struct flow_table *table, struct flow_entry *entry)
 {
     uint32_t link = flow_table_link(table, entry);
-    uint32_t *at = bucket_of(table, &entry->key);
+    uint32_t *at = bucket_of(table, &entry->connection.client, &entry->connection.server);
     while (*at != link) {
         at = &flow_table_entry(table, *at)->chain;
     }
@@ -233,7 +237,7 @@ void flow_table_remove(struct flow_table *table, struct flow_entry *entry)
     list_take(table, entry);
     entry->population = FLOW_FREE;
     entry->chain = table->free_list;
-    memset(&entry->key, 0, sizeof entry->key);
+    memset(&entry->connection, 0, sizeof entry->connection);
     table->free_list = link;
     if (table->last == link) {
         table->last = 0;
@@ -246,11 +250,4 @@ void flow_table_move(struct flow_table *table, struct flow_entry *entry, enum fl
         list_take(table, entry);
         list_put(table, entry, population);
     }
-}
-
-void flow_entry_address(const struct flow_entry *entry, enum side side, struct address *address)
-{
-    const uint8_t *end = entry->key.ends[(side == SIDE_CLIENT) == entry->client_is_first ? 0 : 1];
-    memcpy(address->octets, end, 16);
-    address->port = (uint16_t)(end[16] << 8 | end[17]);
 }

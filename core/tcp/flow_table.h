@@ -15,6 +15,7 @@
 
 #include <stdint.h>
 
+#include "core/base/connection.h"
 #include "core/tcp/flow.h"
 
 #define FLOW_TABLE_HALF_OPEN_PART 4
@@ -29,26 +30,19 @@ enum flow_population {
     FLOW_POPULATIONS,
 };
 
-struct flow_key { /* the lesser end first, so that both directions have the same key */
-    uint8_t ends[2][18];
-};
-
 struct flow_entry {
     struct flow flow;
-    struct flow_key key;
-    bool client_is_first; /* which end of the key is the client */
-    bool ignored;         /* known not to be of interest */
-    uint8_t population;   /* enum flow_population */
-    uint32_t chain;       /* private: indexes + 1 */
-    uint32_t newer, older;
+    struct connection connection;
     uint64_t touched_us;
-    uint64_t opened_us;
     void *user;
     /* For the caller's timers. */
     uint64_t due_us;
     uint32_t timer_next, timer_previous; /* indexes + 1 */
     uint32_t timer_slot;                 /* + 1; 0 = not armed */
-    uint32_t seat;                       /* the caller's: among the neighbours, while there is no session */
+    uint32_t chain;                      /* private: indexes + 1 */
+    uint32_t newer, older;
+    uint8_t population; /* enum flow_population */
+    bool ignored;       /* known not to be of interest */
 };
 
 _Static_assert(sizeof(struct flow_entry) <= 528, "a connection's share of the table, in use or not");
@@ -63,10 +57,9 @@ struct flow_table *flow_table_create(uint32_t max_flows, const uint8_t seed[FLOW
 void flow_table_destroy(struct flow_table *table); /* accepts NULL; the entries must be removed before */
 size_t flow_table_memory_octets(uint32_t max_flows);
 
-/* The entry of a packet's connection, NULL when there is none. `from_first`: the packet comes from the key's first
- * end. */
+/* The entry of a packet's connection, NULL when there is none, and which side sends it. */
 struct flow_entry *flow_table_find(struct flow_table *table, const struct address *source,
-                                   const struct address *destination, bool *from_first);
+                                   const struct address *destination, enum side *sender);
 
 /* A new half-open entry; the flow in it is not initialised. May evict. */
 struct flow_entry *flow_table_add(struct flow_table *table, const struct address *client,
@@ -83,7 +76,5 @@ uint32_t flow_table_count(const struct flow_table *table, enum flow_population p
 /* For links kept outside: index + 1, and back. */
 uint32_t flow_table_link(const struct flow_table *table, const struct flow_entry *entry);
 struct flow_entry *flow_table_entry(struct flow_table *table, uint32_t link);
-
-void flow_entry_address(const struct flow_entry *entry, enum side side, struct address *address);
 
 #endif

@@ -128,7 +128,7 @@ static uint64_t entry_notice_us(const struct tracker *tracker, const struct flow
     return entry->user != NULL || entry->flow.state != FLOW_SYN_SEEN || notice_us == 0 ||
                    !tracker_serves(tracker, entry)
                ? NEVER_US
-               : entry->opened_us + notice_us;
+               : entry->connection.opened_us + notice_us;
 }
 
 /* Judged, and kept only so that stragglers start nothing new. */
@@ -179,7 +179,8 @@ static uint64_t entry_leave_us(const struct flow_entry *entry)
         entry->flow.state == FLOW_CLOSED) {
         return NEVER_US;
     }
-    uint64_t end_us = tracked->session.start_us + (uint64_t)tracked->session.moment.age_ms * 1000;
+    uint64_t end_us =
+        tracked->session.connection->opened_us + (uint64_t)tracked->session.moment.age_ms * 1000;
     for (unsigned i = 0; i < SIDE_PAIR; i++) {
         const struct flow_side *own = &entry->flow.sides[i];
         if (own->repeats >= TRACKER_UNANSWERED && own->unacked_since_us != 0) {
@@ -348,8 +349,8 @@ static struct flow_entry *open_entry(struct tracker *tracker, const struct packe
     tracker->stats.flows++;
     flow_init(&entry->flow, !syn);
     if (syn && port_is_known(tracker, server->port)) {
-        entry->seat = neighbours_open(limiter_neighbours(tracker->options.limiter), tracker->options.policy,
-                                      client, server, now_us);
+        entry->connection.seat = neighbours_open(limiter_neighbours(tracker->options.limiter),
+                                                 tracker->options.policy, client, server, now_us);
     }
     if (!syn && tracker_session_open(tracker, entry) == NULL) {
         entry->ignored = true;
@@ -367,8 +368,7 @@ static bool entry_is_proven(const struct flow_entry *entry)
 
 bool tracker_serves(const struct tracker *tracker, const struct flow_entry *entry)
 {
-    const uint8_t *end = entry->key.ends[entry->client_is_first ? 1 : 0];
-    return port_is_known(tracker, (uint16_t)(end[16] << 8 | end[17]));
+    return port_is_known(tracker, entry->connection.server.port);
 }
 
 static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_t now_us)
@@ -377,11 +377,14 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
         !port_is_known(tracker, packet->destination.port)) {
         return;
     }
-    bool from_first;
-    struct flow_entry *entry =
-        flow_table_find(tracker->table, &packet->source, &packet->destination, &from_first);
-    if (entry == NULL && (entry = open_entry(tracker, packet, now_us)) == NULL) {
-        return;
+    enum side side;
+    struct flow_entry *entry = flow_table_find(tracker->table, &packet->source, &packet->destination, &side);
+    if (entry == NULL) {
+        entry = open_entry(tracker, packet, now_us);
+        if (entry == NULL) {
+            return;
+        }
+        side = address_equal(&packet->source, &entry->connection.client) ? SIDE_CLIENT : SIDE_SERVER;
     }
     bool renews = (packet->flags & (PACKET_SYN | PACKET_ACK)) == PACKET_SYN;
     if (entry->ignored && !renews) {
@@ -390,7 +393,6 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
     }
     struct tracker_call call = {.tracker = tracker, .entry = entry};
     struct flow_sink sink = tracker_sink(&call);
-    enum side side = from_first == entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
     enum flow_verdict verdict =
         entry->ignored ? FLOW_RESTART : flow_on_packet(&entry->flow, side, packet, &sink, now_us);
     if (verdict == FLOW_RESTART) {
@@ -417,8 +419,9 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
     }
     tracker->stats.copies += verdict == FLOW_COPY ? 1 : 0;
     tracker->stats.strays += verdict == FLOW_STRAY ? 1 : 0;
-    if (entry->seat != 0 && renews && entry->flow.sides[side_index(SIDE_CLIENT)].syn_count > 1) {
-        neighbours_unanswered(limiter_neighbours(tracker->options.limiter), entry->seat, true, now_us);
+    if (entry->user == NULL && renews && entry->flow.sides[side_index(SIDE_CLIENT)].syn_count > 1) {
+        neighbours_unanswered(limiter_neighbours(tracker->options.limiter), entry->connection.seat, true,
+                              now_us);
     }
     if (verdict == FLOW_TAKEN) {
         flow_table_touch(tracker->table, entry, now_us);
@@ -435,11 +438,10 @@ static void on_tcp(struct tracker *tracker, const struct packet *packet, uint64_
 
 static void on_icmp(struct tracker *tracker, const struct packet *packet, uint64_t now_us)
 {
-    bool from_first;
+    enum side sender;
     struct flow_entry *entry =
-        flow_table_find(tracker->table, &packet->source, &packet->destination, &from_first);
+        flow_table_find(tracker->table, &packet->source, &packet->destination, &sender);
     if (entry != NULL && !entry->ignored && entry->flow.state != FLOW_CLOSED) {
-        enum side sender = from_first == entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
         tracker_session_icmp(tracker, entry, packet, sender, now_us);
         tracker->latest.entry = entry;
         tracker->latest.side = sender;
@@ -508,17 +510,13 @@ const struct tracker_latest *tracker_look(struct tracker *tracker, const uint8_t
                                           size_t wire_length)
 {
     struct tracker_latest *latest = &tracker->latest;
-    bool from_first;
     latest->entry = NULL;
     if (packet_parse(&latest->packet, octets, captured, wire_length) != PACKET_OK) {
         latest->packet.kind = PACKET_NONE;
         return latest;
     }
     latest->entry =
-        flow_table_find(tracker->table, &latest->packet.source, &latest->packet.destination, &from_first);
-    if (latest->entry != NULL) {
-        latest->side = from_first == latest->entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
-    }
+        flow_table_find(tracker->table, &latest->packet.source, &latest->packet.destination, &latest->side);
     return latest;
 }
 

@@ -17,21 +17,19 @@ void tracker_learn_host(struct tracker *tracker, const struct flow_entry *entry)
     if (server->ttl_low == 0 || server->ttl_low != server->ttl_high) {
         return;
     }
-    struct address address;
-    flow_entry_address(entry, SIDE_SERVER, &address);
-    struct tracker_host *host = host_slot(tracker, &address);
-    memcpy(host->octets, address.octets, sizeof host->octets);
+    const struct address *address = &entry->connection.server;
+    struct tracker_host *host = host_slot(tracker, address);
+    memcpy(host->octets, address->octets, sizeof host->octets);
     host->ttl = server->ttl_low;
 }
 
 /* A refused SYN: does the RST come from as far away as that server's other packets? */
 void tracker_compare_refusal(struct tracker *tracker, struct tracker_session *tracked)
 {
-    struct address address;
-    flow_entry_address(tracked->entry, SIDE_SERVER, &address);
-    const struct tracker_host *host = host_slot(tracker, &address);
+    const struct address *address = &tracked->entry->connection.server;
+    const struct tracker_host *host = host_slot(tracker, address);
     uint8_t ttl = tracked->entry->flow.sides[side_index(SIDE_SERVER)].reset_ttl;
-    if (host->ttl == 0 || ttl == 0 || memcmp(host->octets, address.octets, sizeof host->octets) != 0) {
+    if (host->ttl == 0 || ttl == 0 || memcmp(host->octets, address->octets, sizeof host->octets) != 0) {
         return;
     }
     tracked->reset_compared = true;

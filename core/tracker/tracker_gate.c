@@ -10,25 +10,16 @@ void tracker_set_policy(struct tracker *tracker, const struct policy_settings *p
 /* Only where something is enforced does an unanswered SYN have a session: a flood of them must not make any. */
 bool tracker_is_gated(const struct tracker *tracker, const struct flow_entry *entry)
 {
-    struct address client, server;
-    if (!tracker_serves(tracker, entry)) {
-        return false;
-    }
-    flow_entry_address(entry, SIDE_CLIENT, &client);
-    flow_entry_address(entry, SIDE_SERVER, &server);
-    return policy_limits_enforce(policy_limits_for(tracker->options.policy, &client, &server, NULL));
+    const struct connection *connection = &entry->connection;
+    return tracker_serves(tracker, entry) &&
+           policy_limits_enforce(
+               policy_limits_for(tracker->options.policy, &connection->client, &connection->server, NULL));
 }
 
 struct tracker_session *tracker_find(struct tracker *tracker, const struct packet *packet, enum side *sender)
 {
-    bool from_first;
-    struct flow_entry *entry =
-        flow_table_find(tracker->table, &packet->source, &packet->destination, &from_first);
-    if (entry == NULL || entry->ignored) {
-        return NULL;
-    }
-    *sender = from_first == entry->client_is_first ? SIDE_CLIENT : SIDE_SERVER;
-    return entry->user;
+    struct flow_entry *entry = flow_table_find(tracker->table, &packet->source, &packet->destination, sender);
+    return entry == NULL || entry->ignored ? NULL : entry->user;
 }
 
 uint32_t tracker_link(const struct tracker *tracker, const struct tracker_session *tracked)

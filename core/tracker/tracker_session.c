@@ -34,11 +34,10 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
                                   .probing = tracker->options.probing,
                                   .probe_after_us = tracker->options.probe_after_us,
                                   .connected = entry->flow.midstream,
-                                  .take_seat = entry->seat};
-    flow_entry_address(entry, SIDE_CLIENT, &setup.client);
-    flow_entry_address(entry, SIDE_SERVER, &setup.server);
-    setup.start_unix_ms = tracker->unix_ms - (int64_t)((tracker->now_us - entry->opened_us) / 1000);
-    enum tracker_port kind = (enum tracker_port)tracker->ports[setup.server.port];
+                                  .connection = &entry->connection};
+    setup.start_unix_ms =
+        tracker->unix_ms - (int64_t)((tracker->now_us - entry->connection.opened_us) / 1000);
+    enum tracker_port kind = (enum tracker_port)tracker->ports[entry->connection.server.port];
     setup.dialogue.implicit_tls = kind == TRACKER_PORT_IMPLICIT_TLS;
     setup.dialogue.lmtp = kind == TRACKER_PORT_LMTP;
     setup.dialogue.proxy_protocol = tracker->options.proxy_protocol;
@@ -46,16 +45,21 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
     tracked->entry = entry;
     tracked->detecting = kind == TRACKER_PORT_OTHER;
     entry->user = tracked;
-    entry->seat = 0; /* the session's now */
-    session_init(&tracked->session, &setup, entry->opened_us);
+    session_init(&tracked->session, &setup);
     if (tracker->options.limiter != NULL) {
-        tracked->answer =
-            limiter_admit(tracker->options.limiter, tracker->options.policy, &setup.client, &setup.server,
-                          tracker->now_us, &tracked->session.ticket, &tracked->session.counts);
+        tracked->answer = limiter_admit(tracker->options.limiter, tracker->options.policy,
+                                        &entry->connection.client, &entry->connection.server, tracker->now_us,
+                                        &tracked->session.ticket, &tracked->session.counts);
     }
     tracker->stats.sessions++;
-    tracker_step(tracker, tracked, TRACKER_STEP_OPENED, SIDE_CLIENT, entry->opened_us);
+    tracker_step(tracker, tracked, TRACKER_STEP_OPENED, SIDE_CLIENT, entry->connection.opened_us);
     return tracked;
+}
+
+/* Of a connection that never had a session; otherwise that does. */
+static void give_seat_back(struct tracker *tracker, struct flow_entry *entry, uint64_t now_us)
+{
+    neighbours_close(limiter_neighbours(tracker->options.limiter), &entry->connection.seat, now_us);
 }
 
 static void session_let_go(struct tracker *tracker, struct tracker_session *tracked)
@@ -71,8 +75,9 @@ void tracker_session_drop(struct tracker *tracker, struct flow_entry *entry)
     struct tracker_session *tracked = entry->user;
     entry->ignored = true;
     flow_clear(&entry->flow, &tracker->budget_octets);
-    neighbours_close(limiter_neighbours(tracker->options.limiter), &entry->seat, tracker->now_us);
-    if (tracked != NULL) {
+    if (tracked == NULL) {
+        give_seat_back(tracker, entry, tracker->now_us);
+    } else {
         tracker->stats.sessions--;
         if (tracker->options.callbacks.dropped != NULL) {
             tracker->options.callbacks.dropped(tracker->options.callbacks.context, tracked);
@@ -443,12 +448,11 @@ void tracker_session_icmp(struct tracker *tracker, struct flow_entry *entry, con
     }
     enum side leg_side = side_other(sender);
     size_t leg = side_index(leg_side);
-    struct address far;
-    flow_entry_address(entry, leg_side, &far);
+    const struct address *far = connection_end(&entry->connection, leg_side);
     tracked->icmp[leg] = (uint8_t)packet->icmp;
     tracked->icmp_type[leg] = packet->icmp_type;
     tracked->icmp_code[leg] = packet->icmp_code;
-    tracked->icmp_foreign[leg] = memcmp(far.octets, packet->icmp_sender.octets, sizeof far.octets) != 0;
+    tracked->icmp_foreign[leg] = memcmp(far->octets, packet->icmp_sender.octets, sizeof far->octets) != 0;
     if (entry->flow.state == FLOW_SYN_SEEN && sender == SIDE_CLIENT) {
         tracked->connect = (uint8_t)connect_of(packet->icmp);
     }
@@ -506,8 +510,8 @@ void tracker_session_finish(struct tracker *tracker, struct flow_entry *entry, u
     if (tracked == NULL && tried && tracker_serves(tracker, entry)) {
         tracked = tracker_session_open(tracker, entry);
     }
-    neighbours_close(limiter_neighbours(tracker->options.limiter), &entry->seat, now_us);
     if (tracked == NULL) {
+        give_seat_back(tracker, entry, now_us);
         return;
     }
     if (tracked->detecting) {
@@ -517,7 +521,7 @@ void tracker_session_finish(struct tracker *tracker, struct flow_entry *entry, u
     }
     tracker_session_flush(tracker, tracked, now_us);
     uint64_t end_us = conclude(tracked, tracker->finishing, now_us);
-    end_us = end_us > tracked->session.last_us ? end_us : tracked->session.last_us;
+    end_us = end_us > tracked->session.ledger.until_us ? end_us : tracked->session.ledger.until_us;
     struct record record;
     session_finish(&tracked->session, &record, end_us);
     tracker_step(tracker, tracked, TRACKER_STEP_ENDED, SIDE_NONE, end_us);

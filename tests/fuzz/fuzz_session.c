@@ -209,7 +209,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
     struct policy_settings policy;
-    struct session_setup setup = {.mode = RECORD_PROXY, .id = "f-1", .policy = &policy, .probing = true};
+    struct connection connection = {
+        .client.port = 40000, .server.port = 25, .opened_us = 1000 * MILLISECOND_US};
+    struct session_setup setup = {
+        .mode = RECORD_PROXY, .connection = &connection, .id = "f-1", .policy = &policy, .probing = true};
     struct record record;
     struct session session;
     uint64_t now_us = 1000 * MILLISECOND_US;
@@ -217,9 +220,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     take_policy(&input, &policy);
     setup.probe_after_us = take_number(&input) * MILLISECOND_US;
     setup.connected = take(&input) % 2 == 1;
-    setup.client.port = 40000;
-    setup.server.port = 25;
-    session_init(&session, &setup, now_us);
+    session_init(&session, &setup);
     while (input.left > 0) {
         one_event(&input, &session, &now_us);
         serve_wants(&session, now_us);

@@ -60,11 +60,11 @@ static struct flow_entry *add(uint32_t host, enum flow_population population)
 static struct flow_entry *find(uint32_t host, bool from_client)
 {
     struct address client = make_address(host, 40000), server = make_address(0xc6336419, 25);
-    bool from_first;
-    struct flow_entry *entry = from_client ? flow_table_find(table, &client, &server, &from_first)
-                                           : flow_table_find(table, &server, &client, &from_first);
+    enum side sender;
+    struct flow_entry *entry = from_client ? flow_table_find(table, &client, &server, &sender)
+                                           : flow_table_find(table, &server, &client, &sender);
     if (entry != NULL) {
-        assert_int_equal(from_first == entry->client_is_first, from_client);
+        assert_int_equal(sender, from_client ? SIDE_CLIENT : SIDE_SERVER);
     }
     return entry;
 }
@@ -74,14 +74,11 @@ static void test_both_directions(void **state)
     (void)state;
     for (uint32_t host = 0xc6336410; host < 0xc6336420; host++) { /* below and above the server's address */
         struct flow_entry *entry = add(host, FLOW_LIVE);
-        struct address address;
         assert_ptr_equal(find(host, true), entry);
         assert_ptr_equal(find(host, false), entry);
-        flow_entry_address(entry, SIDE_CLIENT, &address);
-        assert_int_equal(address.port, 40000);
-        flow_entry_address(entry, SIDE_SERVER, &address);
-        assert_int_equal(address.port, 25);
-        assert_int_equal(address.octets[15], 0x19);
+        assert_int_equal(connection_end(&entry->connection, SIDE_CLIENT)->port, 40000);
+        assert_int_equal(connection_end(&entry->connection, SIDE_SERVER)->port, 25);
+        assert_int_equal(entry->connection.server.octets[15], 0x19);
     }
     assert_null(find(1, true));
 }
@@ -334,7 +331,7 @@ static void note_seat(void *context, struct tracker_session *tracked, enum track
     (void)step;
     (void)side;
     (void)now_us;
-    seat = tracked->session.seat;
+    seat = tracked->session.connection->seat;
 }
 
 /* Whoever comes after a flood is still told from its neighbours. */

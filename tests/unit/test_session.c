@@ -19,6 +19,7 @@ static struct limiter *limiter;
 static struct record record;
 static char last_line[RECORD_LINE_OCTETS];
 static uint64_t now_us;
+static struct connection connection;
 
 static void story_begin_with(const struct dialogue_options *options, bool connected)
 {
@@ -30,7 +31,10 @@ static void story_begin_with(const struct dialogue_options *options, bool connec
     policy.timeouts.stall_notice_us = MINUTE_US;
     policy.ipv6_source_prefix = 64;
     snprintf(policy.host_name, sizeof policy.host_name, "witness.test");
+    now_us = 1000000;
+    connection = (struct connection){.client.port = 40000, .server.port = 25, .opened_us = now_us};
     struct session_setup setup = {.mode = RECORD_PROXY,
+                                  .connection = &connection,
                                   .id = "test-1",
                                   .policy = &policy,
                                   .limiter = limiter,
@@ -39,10 +43,7 @@ static void story_begin_with(const struct dialogue_options *options, bool connec
     if (options != NULL) {
         setup.dialogue = *options;
     }
-    setup.client.port = 40000;
-    setup.server.port = 25;
-    now_us = 1000000;
-    session_init(&session, &setup, now_us);
+    session_init(&session, &setup);
 }
 
 static void story_begin(void)

@@ -57,16 +57,16 @@ static void say(struct session *session, const char *step, uint64_t now_us)
 /* After how many seconds of silence the session wants to be closed; 0 = not within 50. */
 static unsigned closes_after(const struct way *way, const struct settings *settings)
 {
-    struct session_setup setup = {.mode = RECORD_PROXY, .id = "test-1", .policy = &settings->policy};
+    struct connection connection = {.client.port = 40000, .server.port = 25, .opened_us = SECOND_US};
+    struct session_setup setup = {
+        .mode = RECORD_PROXY, .connection = &connection, .id = "test-1", .policy = &settings->policy};
     uint64_t now_us = SECOND_US;
     struct record record;
     struct session session;
     unsigned after = 0;
 
-    setup.client.port = 40000;
-    setup.server.port = 25;
     setup.connected = !way->unconnected;
-    session_init(&session, &setup, now_us);
+    session_init(&session, &setup);
     for (size_t step = 0; step < STEPS_MAX && way->steps[step] != NULL; step++) {
         now_us += SECOND_US;
         say(&session, way->steps[step], now_us);

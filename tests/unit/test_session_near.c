@@ -48,23 +48,33 @@ static int end(void **state)
     return 0;
 }
 
+struct one {
+    struct session session; /* first: it is freed as one */
+    struct connection connection;
+};
+
 static struct session *opens(unsigned client)
 {
     static uint16_t port = 20000;
-    struct session *session = calloc(1, sizeof *session);
-    struct session_setup setup = {.mode = RECORD_PROXY, .id = "t", .policy = &policy, .limiter = limiter};
+    struct one *one = calloc(1, sizeof *one);
+    assert_non_null(one);
+    struct session *session = &one->session;
+    struct connection *connection = &one->connection;
+    struct session_setup setup = {
+        .mode = RECORD_PROXY, .connection = connection, .id = "t", .policy = &policy, .limiter = limiter};
     struct limiter_ticket ticket;
     struct limiter_counts counts;
-    assert_non_null(session);
-    setup.client.octets[10] = setup.client.octets[11] = setup.server.octets[10] = setup.server.octets[11] =
-        0xff;
-    setup.client.octets[15] = (uint8_t)client;
-    setup.client.port = port++;
-    setup.server.octets[15] = 200;
-    setup.server.port = 25;
-    session_init(session, &setup, now_us);
-    assert_int_equal(limiter_admit(limiter, &policy, &setup.client, &setup.server, now_us, &ticket, &counts),
-                     LIMITER_ADMIT);
+    connection->opened_us = now_us;
+    connection->client.octets[10] = connection->client.octets[11] = connection->server.octets[10] =
+        connection->server.octets[11] = 0xff;
+    connection->client.octets[15] = (uint8_t)client;
+    connection->client.port = port++;
+    connection->server.octets[15] = 200;
+    connection->server.port = 25;
+    session_init(session, &setup);
+    assert_int_equal(
+        limiter_admit(limiter, &policy, &connection->client, &connection->server, now_us, &ticket, &counts),
+        LIMITER_ADMIT);
     session->ticket = ticket;
     session->counts = counts;
     return session;
