@@ -158,8 +158,8 @@ void relay_host_free_dead(struct relay_host *host)
 
 void relay_release_place(struct relay *relay, uint64_t now_us)
 {
-    if (relay->host->limiter != NULL)
-        limiter_release(relay->host->limiter, &relay->session.ticket, now_us);
+    if (relay->host->caller.limiter != NULL)
+        limiter_release(relay->host->caller.limiter, &relay->session.ticket, now_us);
 }
 
 /* Once: what is known now is the verdict. */
@@ -735,20 +735,17 @@ static bool port_listed(const struct settings_ports *ports, uint16_t port)
 static void init_session(struct session *session, struct relay_host *host, const struct settings *settings,
                          struct connection *connection)
 {
-    char id[20];
-    struct session_setup setup = {.mode = RECORD_PROXY,
+    struct session_setup setup = {.caller = &host->caller,
                                   .connection = connection,
-                                  .id = id,
+                                  .number = atomic_fetch_add(&host->counters->serial, 1) + 1,
                                   .start_unix_ms = clock_unix_ms(),
                                   .policy = &settings->policy,
-                                  .limiter = host->limiter,
                                   .probing = settings->proxy.probe,
                                   .probe_after_us = settings->proxy.probe_after_us};
 
     setup.dialogue.implicit_tls = port_listed(&settings->smtp.implicit_tls_ports, connection->server.port);
     setup.dialogue.lmtp = port_listed(&settings->smtp.lmtp_ports, connection->server.port);
     setup.dialogue.proxy_protocol = settings->smtp.proxy_protocol;
-    snprintf(id, sizeof id, "%04x-%u", host->run & 0xffffu, atomic_fetch_add(&host->counters->serial, 1) + 1);
     session_init(session, &setup);
 }
 

@@ -71,10 +71,9 @@ struct relay_host {
     uint8_t *buffer; /* RELAY_READ_OCTETS */
     int pipe[2]; /* read and write end; bodies pass through it, and it is empty between turns; -1 = none */
     struct log *log;
-    struct limiter *limiter; /* may be NULL */
-    struct tap *tap;         /* may be NULL */
+    struct tap *tap; /* may be NULL */
     struct relay_counters *counters;
-    unsigned run; /* first part of the session ids, random per start */
+    struct session_caller caller; /* of its sessions */
     bool transparent;
     struct wheel wheel;
     struct relay *first; /* all relays, linked */

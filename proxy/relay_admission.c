@@ -101,7 +101,7 @@ static void hold(struct relay *relay, const struct limiter_counts *counts, uint6
     relay->state_due_us = longest_us == 0 ? WHEEL_NEVER_US : now_us + longest_us;
     atomic_fetch_add(&relay->host->counters->held, 1);
     say_refusal(relay, counts, ACTION_HELD);
-    if (limiter_wait(relay->host->limiter, policy_of(relay), &held->waiter, now_us))
+    if (limiter_wait(relay->host->caller.limiter, policy_of(relay), &held->waiter, now_us))
         relay_granted(relay, now_us);
     else
         relay_schedule(relay, now_us);
@@ -129,7 +129,7 @@ void relay_leave_queue(struct relay *relay, uint64_t now_us)
 {
     if (relay->held == NULL)
         return;
-    limiter_leave(relay->host->limiter, &relay->held->waiter, now_us);
+    limiter_leave(relay->host->caller.limiter, &relay->held->waiter, now_us);
     forget_held(relay);
 }
 
@@ -138,7 +138,7 @@ void relay_granted(struct relay *relay, uint64_t now_us)
     struct leg *client = relay_leg(relay, SIDE_CLIENT);
 
     if (relay->held == NULL ||
-        !limiter_take(relay->host->limiter, &relay->held->waiter, &relay->session.ticket))
+        !limiter_take(relay->host->caller.limiter, &relay->held->waiter, &relay->session.ticket))
         return;
     forget_held(relay);
     session_on_held(&relay->session, false, now_us);
@@ -187,12 +187,12 @@ void relay_admit(struct relay *relay, uint64_t now_us)
     struct relay_host *host = relay->host;
     struct limiter_counts counts;
 
-    if (host->limiter == NULL) {
+    if (host->caller.limiter == NULL) {
         relay_dial(relay, now_us);
         return;
     }
     memset(&counts, 0, sizeof counts);
-    switch (limiter_admit(host->limiter, policy_of(relay), &relay->connection.client,
+    switch (limiter_admit(host->caller.limiter, policy_of(relay), &relay->connection.client,
                           &relay->connection.server, now_us, &relay->session.ticket, &counts)) {
     case LIMITER_ADMIT:
         relay->session.counts = counts;

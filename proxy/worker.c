@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
@@ -352,10 +353,11 @@ struct worker *worker_create(const struct worker_options *options)
         return NULL;
     }
     worker->host.log = options->log;
-    worker->host.limiter = options->limiter;
+    worker->host.caller = (struct session_caller){.mode = RECORD_PROXY, .limiter = options->limiter};
+    snprintf(worker->host.caller.id_prefix, sizeof worker->host.caller.id_prefix, "%04x",
+             options->run & 0xffffu);
     worker->host.tap = options->tap;
     worker->host.counters = options->counters;
-    worker->host.run = options->run;
     worker->host.transparent = true;
     config = event_config_new();
     if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == -1)

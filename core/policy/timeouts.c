@@ -61,14 +61,26 @@ static const struct policy_override *override_for(const struct policy_override *
     return NULL;
 }
 
-const struct policy_timeouts *policy_timeouts_for(const struct policy_settings *settings,
-                                                  const struct address *client, const struct address *server)
+/* 0 = the defaults, then the sources, then the servers. */
+uint16_t policy_choose_timeouts(const struct policy_settings *settings, const struct address *client,
+                                const struct address *server)
 {
     const struct policy_override *found = override_for(settings->sources, settings->source_count, client);
-    if (found == NULL) {
-        found = override_for(settings->servers, settings->server_count, server);
+    if (found != NULL) {
+        return (uint16_t)(1 + (found - settings->sources));
     }
-    return found != NULL ? &found->timeouts : &settings->timeouts;
+    found = override_for(settings->servers, settings->server_count, server);
+    return found != NULL ? (uint16_t)(1 + settings->source_count + (size_t)(found - settings->servers)) : 0;
+}
+
+const struct policy_timeouts *policy_timeouts(const struct policy_settings *settings, uint16_t number)
+{
+    if (number == 0) {
+        return &settings->timeouts;
+    }
+    return number <= settings->source_count
+               ? &settings->sources[number - 1].timeouts
+               : &settings->servers[number - 1 - settings->source_count].timeouts;
 }
 
 const struct policy_limits *policy_limits_for(const struct policy_settings *settings,

@@ -17,9 +17,11 @@
 uint64_t rfc5321_patience_us(enum phase phase, enum side owed_by);
 
 /* Timeouts in force for a session: the first [source] that contains the client, else the first [server] that
- * contains the server, else the defaults. Never NULL; borrowed from `settings`. */
-const struct policy_timeouts *policy_timeouts_for(const struct policy_settings *settings,
-                                                  const struct address *client, const struct address *server);
+ * contains the server, else the defaults. Their number among those of `settings`. */
+uint16_t policy_choose_timeouts(const struct policy_settings *settings, const struct address *client,
+                                const struct address *server);
+/* Never NULL; borrowed from `settings`. */
+const struct policy_timeouts *policy_timeouts(const struct policy_settings *settings, uint16_t number);
 /* The limits, chosen in the same way. `source` (may be NULL) receives the [source] that matched, or NULL. */
 const struct policy_limits *policy_limits_for(const struct policy_settings *settings,
                                               const struct address *client, const struct address *server,

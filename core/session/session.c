@@ -8,9 +8,9 @@
 #include "core/session/session_internal.h"
 
 /* An idle proxied session may cost 1 kB in all; the relay around this takes the rest. */
-_Static_assert(sizeof(struct session) <= 536, "a session must stay small");
+_Static_assert(sizeof(struct session) <= sizeof(struct dialogue) + 208, "a session must stay small");
 
-#define PROBE_AFTER_US 5000000
+#define PROBE_AFTER_MS 5000
 #define LAST_WORDS_US  UINT64_C(120000000)
 #define LAST_REPLY_US  UINT64_C(600000000)
 
@@ -73,20 +73,20 @@ void session_init(struct session *session, const struct session_setup *setup)
     ledger_init(&session->ledger, now_us);
     session->connection = connection;
     session->policy = setup->policy;
-    session->timeouts = policy_timeouts_for(setup->policy, &connection->client, &connection->server);
-    session->limiter = setup->limiter;
+    session->timeouts = policy_choose_timeouts(setup->policy, &connection->client, &connection->server);
+    session->caller = setup->caller;
+    session->number = setup->number;
     session->start_unix_ms = setup->start_unix_ms;
     session->turn_since_us = session->progress_us = now_us;
     if (connection->seat == 0) {
-        connection->seat = neighbours_open(limiter_neighbours(setup->limiter), setup->policy,
-                                           &connection->client, &connection->server, now_us);
+        connection->seat = neighbours_open(session_neighbours(session), setup->policy, &connection->client,
+                                           &connection->server, now_us);
     }
-    session->probe_after_us = setup->probe_after_us != 0 ? setup->probe_after_us : PROBE_AFTER_US;
-    session->mode = (uint8_t)setup->mode;
+    session->probe_after_ms =
+        setup->probe_after_us != 0 ? (uint32_t)(setup->probe_after_us / 1000) : PROBE_AFTER_MS;
     session->flags = (setup->probing ? SESSION_PROBING : 0u) |
                      (setup->dialogue.implicit_tls ? SESSION_IMPLICIT_TLS : 0u) |
                      (setup->dialogue.midstream ? SESSION_MIDSTREAM : 0u);
-    snprintf(session->id, sizeof session->id, "%s", setup->id != NULL ? setup->id : "");
     if (setup->connected) {
         session_on_connected(session, now_us);
     }
@@ -162,8 +162,8 @@ static void note_slowness(struct session *session, enum side debtor, enum phase 
         session->silence_broken_by = (uint8_t)debtor;
         session->silence_was_long = waited_us >= FACTS_LONG_IDLE_US;
     }
-    if (debtor == SIDE_SERVER && session->timeouts->stall_notice_us != 0 &&
-        waited_us >= session->timeouts->stall_notice_us) {
+    if (debtor == SIDE_SERVER && session_timeouts(session)->stall_notice_us != 0 &&
+        waited_us >= session_timeouts(session)->stall_notice_us) {
         session->flags |= phase == PHASE_GREETING ? SESSION_SLOW_GREETING : SESSION_SLOW_REPLY;
     }
 }
@@ -240,9 +240,9 @@ static void close_when_harmless(struct session *session)
 /* As they stand, while it has a place. */
 static void session_take_counts(struct session *session)
 {
-    if (session->limiter != NULL) {
+    if (session->caller->limiter != NULL) {
         struct limiter_counts counts = {0};
-        limiter_count(session->limiter, &session->ticket, &counts);
+        limiter_count(session->caller->limiter, &session->ticket, &counts);
         if (counts.concurrent != 0) {
             counts.would_refuse = session->counts.would_refuse;
             counts.would_hold = session->counts.would_hold;
@@ -264,11 +264,11 @@ static void session_decide_end(struct session *session, enum session_end end,
 
 void session_release_place(struct session *session, uint64_t now_us)
 {
-    if (session->limiter != NULL) {
+    if (session->caller->limiter != NULL) {
         if (session->end == SESSION_END_NONE) {
             session_take_counts(session);
         }
-        limiter_release(session->limiter, &session->ticket, now_us);
+        limiter_release(session->caller->limiter, &session->ticket, now_us);
     }
 }
 
@@ -324,8 +324,8 @@ static void session_after_server(struct session *session, const struct session_m
     if ((dialogue->flags & DIALOGUE_GREETED) && !(session->flags & SESSION_GREETED_COUNTED)) {
         session->flags |= SESSION_GREETED_COUNTED;
         neighbours_greeted(session_neighbours(session), session->connection->seat, session->ledger.until_us);
-        if (session->limiter != NULL && session->ticket.row != 0) {
-            limiter_greeted(session->limiter, &session->ticket, true);
+        if (session->caller->limiter != NULL && session->ticket.row != 0) {
+            limiter_greeted(session->caller->limiter, &session->ticket, true);
         }
     }
     if (dialogue->mails.ok > mails_before) {
@@ -592,9 +592,9 @@ static bool session_is_idle(const struct session *session)
 static uint64_t session_silence_limit_us(const struct session *session)
 {
     if (session_is_idle(session)) {
-        return session->timeouts->idle_us;
+        return session_timeouts(session)->idle_us;
     }
-    return policy_silence_us(session->timeouts, session_phase(session));
+    return policy_silence_us(session_timeouts(session), session_phase(session));
 }
 
 static uint64_t earlier(uint64_t deadline_us, uint64_t since_us, uint64_t after_us, bool done)
@@ -608,7 +608,8 @@ static uint64_t earlier(uint64_t deadline_us, uint64_t since_us, uint64_t after_
 /* The silence after which the next probe is due. */
 static uint64_t session_next_probe_us(const struct session *session)
 {
-    return session->probe_after_us << ((session->flags & SESSION_PROBES_MASK) >> SESSION_PROBES_BIT);
+    return (uint64_t)session->probe_after_ms * 1000
+           << ((session->flags & SESSION_PROBES_MASK) >> SESSION_PROBES_BIT);
 }
 
 static void session_count_probe(struct session *session)
@@ -625,14 +626,14 @@ static void session_count_probe(struct session *session)
  * enforces a limit does not wait for such a server without end. */
 static bool session_is_half_closed(const struct session *session)
 {
-    return session->end == SESSION_END_CLIENT_FIN && session->timeouts->action == POLICY_ENFORCE &&
+    return session->end == SESSION_END_CLIENT_FIN && session_timeouts(session)->action == POLICY_ENFORCE &&
            (session->flags & (SESSION_SERVER_LEFT | SESSION_SERVER_GONE | SESSION_CLIENT_GONE)) == 0;
 }
 
 uint64_t session_deadline_us(const struct session *session)
 {
     uint64_t deadline_us = SESSION_NEVER_US;
-    const struct policy_timeouts *timeouts = session->timeouts;
+    const struct policy_timeouts *timeouts = session_timeouts(session);
     uint32_t flags = session->flags;
     if (session_is_half_closed(session)) {
         return earlier(SESSION_NEVER_US, session->progress_us, session_silence_limit_us(session),
@@ -673,14 +674,14 @@ static void would_close(struct session *session)
 
 static void session_time_passed(struct session *session, uint64_t now_us)
 {
-    bool enforce = session->timeouts->session_action == POLICY_ENFORCE;
+    bool enforce = session_timeouts(session)->session_action == POLICY_ENFORCE;
     session->flags |= SESSION_TIME_PASSED;
     if (!enforce) {
         would_close(session);
         return;
     }
     session->flags |= SESSION_TIME_CLOSING;
-    if (passed(session->connection->opened_us, session->timeouts->session_us * 2, now_us)) {
+    if (passed(session->connection->opened_us, session_timeouts(session)->session_us * 2, now_us)) {
         session->flags |= SESSION_TIME_OVERDUE;
     }
     close_when_harmless(session);
@@ -716,7 +717,7 @@ static uint32_t probes_wanted(const struct session *session, enum side debtor)
 
 void session_on_deadline(struct session *session, uint64_t now_us)
 {
-    const struct policy_timeouts *timeouts = session->timeouts;
+    const struct policy_timeouts *timeouts = session_timeouts(session);
     enum side debtor = session_debtor(session);
     session_charge(session, now_us);
     if (session_is_half_closed(session)) {

@@ -4,7 +4,7 @@
  * The caller feeds stream events in the order in which they happened and asks after each: session_wants() for what
  * it should do now, session_deadline_us() for when to call session_on_deadline().
  *
- * Owns:    its dialogue. Borrows: the connection, settings, limiter and names, for its whole life.
+ * Owns:    its dialogue. Borrows: connection, settings and caller, for its whole life.
  * Bounds:  sizeof(struct session) is asserted; memory beyond it only while a line is split and for one kept reply.
  * Threads: one at a time. Time: monotonic microseconds from the caller, never decreasing (a step back counts as 0). */
 #ifndef SMTPWITNESS_CORE_SESSION_SESSION_H
@@ -41,32 +41,38 @@ enum session_want {
         1u << 5, /* session_forecast_record() has something to say, once per session */
 };
 
-struct session_setup {
+/* What all sessions of a caller have in common. */
+struct session_caller {
     enum record_mode mode;
+    char id_prefix[12];      /* of their names in the log, before `-` and the number */
+    struct limiter *limiter; /* may be NULL */
+};
+
+struct session_setup {
+    const struct session_caller *caller; /* borrowed */
     struct connection *connection; /* borrowed; a seat is taken when it has none, and given back at the end */
-    const char *id;                /* copied */
+    uint64_t number;               /* among the caller's */
     int64_t start_unix_ms;
     const struct policy_settings *policy;
-    struct limiter *limiter; /* may be NULL */
     struct dialogue_options dialogue;
     bool probing;            /* the caller can probe */
-    uint64_t probe_after_us; /* silence after which it wants to; 0 = 5 s */
+    uint64_t probe_after_us; /* silence after which it wants to, in whole milliseconds; 0 = 5 s */
     bool connected;          /* the server leg is established already (nfq pickup, replay) */
 };
 
 /* The state just before something decisive, kept because what follows would overwrite it. */
 struct session_moment {
-    uint8_t phase;    /* enum phase */
-    uint8_t owed_by;  /* enum side */
-    bool pushed_back; /* the debtor is the leg that does not take what was sent to it */
-    bool line_open;   /* the debtor had begun a line */
-    bool reply_open;  /* a multi-line reply was unfinished */
-    bool mail_open;
-    bool body_began;
-    bool body_doubtful; /* octets of the body passed unseen, its end perhaps among them */
-    uint32_t waited_ms; /* how long the debtor had been silent */
-    uint32_t turn_ms;   /* how long the debt had stood */
-    uint32_t age_ms;    /* of the session */
+    uint8_t phase;        /* enum phase */
+    uint8_t owed_by;      /* enum side */
+    bool pushed_back : 1; /* the debtor is the leg that does not take what was sent to it */
+    bool line_open : 1;   /* the debtor had begun a line */
+    bool reply_open : 1;  /* a multi-line reply was unfinished */
+    bool mail_open : 1;
+    bool body_began : 1;
+    bool body_doubtful : 1; /* octets of the body passed unseen, its end perhaps among them */
+    uint32_t waited_ms;     /* how long the debtor had been silent */
+    uint32_t turn_ms;       /* how long the debt had stood */
+    uint32_t age_ms;        /* of the session */
 };
 
 struct session {
@@ -77,31 +83,29 @@ struct session {
     struct connection *connection;
     enum session_end end;
     enum action action; /* what we did or would have done */
-
-    uint32_t held_ms; /* waited here for a slot, in all */
+    uint16_t timeouts;  /* private: session_timeouts() */
+    uint32_t held_ms;   /* waited here for a slot, in all */
 
     /* The caller fills this one between session_init() and the first event. */
     struct limiter_ticket ticket;
 
-    /* Private. */
+    /* Private; in this order without holes. */
+    uint32_t flags; /* enum session_flag */
     const struct policy_settings *policy;
-    const struct policy_timeouts *timeouts;
-    struct limiter *limiter;
+    const struct session_caller *caller;
     struct session_moment moment; /* of the end */
     int64_t start_unix_ms;
-    uint64_t turn_since_us; /* the debt stands since */
-    uint64_t progress_us;   /* the debtor's last octet, or turn_since_us */
-    uint64_t probe_after_us;
+    uint64_t turn_since_us;       /* the debt stands since */
+    uint64_t progress_us;         /* the debtor's last octet, or turn_since_us */
+    uint64_t number;              /* among the caller's */
     struct limiter_counts counts; /* at the opening; again at a refusal by the server */
     uint32_t rtt_us[SIDE_PAIR];
     uint32_t debt_serial;
-    uint32_t body_us;   /* how long bodies ran, in all; no more than 71 minutes are counted */
-    uint32_t flags;     /* private, see session.c */
-    uint16_t late_ds;   /* the delay of the last late reply, in tenths of a second */
-    uint8_t late_count; /* late replies in a row, each as late as the one before it */
-    uint8_t wants;      /* enum session_want */
-    char id[20];
-    uint8_t mode;              /* enum record_mode */
+    uint32_t body_us; /* how long bodies ran, in all; no more than 71 minutes are counted */
+    uint32_t probe_after_ms;
+    uint16_t late_ds;          /* the delay of the last late reply, in tenths of a second */
+    uint8_t late_count;        /* late replies in a row, each as late as the one before it */
+    uint8_t wants;             /* enum session_want */
     uint8_t silence_broken_by; /* enum side: a pause, then it spoke, and the other has not since ... */
     bool silence_was_long;     /* ... a pause of minutes */
 };

@@ -290,7 +290,7 @@ static uint64_t pause_bits(const struct session *session)
 static uint64_t sending_us(const struct session *session)
 {
     uint64_t busy_us = 0;
-    if (session->mode == RECORD_PROXY && session->legs != NULL) {
+    if (session->caller->mode == RECORD_PROXY && session->legs != NULL) {
         busy_us = (uint64_t)session->legs[side_index(SIDE_SERVER)].busy_ms * 1000;
     }
     return session->body_us > busy_us ? session->body_us : busy_us;
@@ -469,9 +469,10 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= (session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_WITNESS && !limited
                 ? FACT_SESSION_TIME
                 : 0;
-    facts->limit_us = (bits & FACT_SESSION_TIME)   ? session->timeouts->session_us
-                      : facts->phase == PHASE_IDLE ? session->timeouts->idle_us
-                                                   : policy_silence_us(session->timeouts, facts->phase);
+    facts->limit_us = (bits & FACT_SESSION_TIME) ? session_timeouts(session)->session_us
+                      : facts->phase == PHASE_IDLE
+                          ? session_timeouts(session)->idle_us
+                          : policy_silence_us(session_timeouts(session), facts->phase);
     bits |= farewell ? FACT_SERVER_TIRED | FACT_TIRED_GUESSED : reply_bits(session, &moment, facts);
     facts->bits = bits;
     session_near_facts(session, at_us, facts);

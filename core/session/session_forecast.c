@@ -32,7 +32,7 @@ static bool forecast_make(const struct session *session, const struct neighbours
                           struct record_forecast *forecast)
 {
     const struct dialogue *dialogue = &session->dialogue;
-    uint64_t limit_us = session->timeouts->session_us;
+    uint64_t limit_us = session_timeouts(session)->session_us;
     uint64_t age_us = age_ms(session, now_us) * UINT64_C(1000);
     memset(forecast, 0, sizeof *forecast);
     if (pace == NULL || pace->since_ms == 0) {
@@ -57,7 +57,7 @@ void session_forecast_look(struct session *session, uint64_t now_us)
 {
     const struct dialogue *dialogue = &session->dialogue;
     bool body = dialogue->phase == PHASE_BODY || dialogue->phase == PHASE_BDAT;
-    if (session->timeouts->session_us == 0 || (body && dialogue->announced_size == 0)) {
+    if (session_timeouts(session)->session_us == 0 || (body && dialogue->announced_size == 0)) {
         return;
     }
     struct neighbours_pace *pace = neighbours_pace(session_neighbours(session), session->connection->seat);
@@ -92,7 +92,7 @@ void session_forecast_record(const struct session *session, struct record *recor
 {
     const struct neighbours_pace *pace =
         neighbours_pace(session_neighbours(session), session->connection->seat);
-    uint8_t profile = session->timeouts->session_profile;
+    uint8_t profile = session_timeouts(session)->session_profile;
     struct verdict *verdict = &record->verdict;
     char needs[32], remains[32], limit[32];
     session_record_fill(session, record, now_us);
@@ -102,7 +102,7 @@ void session_forecast_record(const struct session *session, struct record *recor
         record->forecast.profile = session->policy->profiles[profile - 1].name;
     }
     verdict->phase = session->dialogue.phase;
-    verdict->limit_us = session->timeouts->session_us;
+    verdict->limit_us = session_timeouts(session)->session_us;
     verdict->limit_by = record->forecast.profile != NULL ? LIMIT_BY_SERVER : LIMIT_BY_WITNESS;
     duration_write(needs, record->forecast.needs_us);
     duration_write(remains, record->forecast.remains_us);

@@ -3,6 +3,7 @@
 #define SMTPWITNESS_CORE_SESSION_SESSION_INTERNAL_H
 
 #include "core/fault/facts.h"
+#include "core/policy/timeouts.h"
 #include "core/session/session.h"
 
 enum session_flag {
@@ -53,7 +54,12 @@ enum session_flag {
 
 static inline struct neighbours *session_neighbours(const struct session *session)
 {
-    return limiter_neighbours(session->limiter);
+    return limiter_neighbours(session->caller->limiter);
+}
+
+static inline const struct policy_timeouts *session_timeouts(const struct session *session)
+{
+    return policy_timeouts(session->policy, session->timeouts);
 }
 
 /* session_near.c: what is told to the neighbours and asked of them. */

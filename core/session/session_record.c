@@ -1,4 +1,5 @@
 /* From a session to the record of its line. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,12 +70,25 @@ static uint64_t session_notes(const struct session *session)
     return notes;
 }
 
+/* In the proxy's records the number is decimal. */
+static void id_fill(const struct session *session, struct record *record)
+{
+    const struct session_caller *caller = session->caller;
+    if (caller->mode == RECORD_PROXY) {
+        snprintf(record->session_id, sizeof record->session_id, "%s-%" PRIu64, caller->id_prefix,
+                 session->number);
+    } else {
+        snprintf(record->session_id, sizeof record->session_id, "%s-%" PRIx64, caller->id_prefix,
+                 session->number);
+    }
+}
+
 void session_record_fill(const struct session *session, struct record *record, uint64_t now_us)
 {
     const struct dialogue *dialogue = &session->dialogue;
     memset(record, 0, sizeof *record);
-    record->mode = (enum record_mode)session->mode;
-    snprintf(record->session_id, sizeof record->session_id, "%s", session->id);
+    record->mode = session->caller->mode;
+    id_fill(session, record);
     record->client = session->connection->client;
     record->server = session->connection->server;
     record->start_unix_ms = session->start_unix_ms;
@@ -131,10 +145,10 @@ void session_finish(struct session *session, struct record *record, uint64_t now
     struct facts facts;
     /* A proxy that stops cuts the session; of packets that pass it is only our sight that ends. */
     const bool drained = session->end == SESSION_END_DRAIN ||
-                         (session->end == SESSION_END_NONE && session->mode != RECORD_REPLAY);
+                         (session->end == SESSION_END_NONE && session->caller->mode != RECORD_REPLAY);
     if (session->end == SESSION_END_NONE) {
-        session_on_end(session, session->mode == RECORD_PROXY ? SESSION_END_DRAIN : SESSION_END_CAPTURE,
-                       now_us);
+        session_on_end(
+            session, session->caller->mode == RECORD_PROXY ? SESSION_END_DRAIN : SESSION_END_CAPTURE, now_us);
     }
     session_on_deadline(session, now_us); /* charges the rest of the time; decides nothing after an end */
     session_record_fill(session, record, now_us);
@@ -165,8 +179,8 @@ void session_refusal_record(const struct session *session, const struct limiter_
 {
     memset(record, 0, sizeof *record);
     record->kind = RECORD_REFUSAL;
-    record->mode = (enum record_mode)session->mode;
-    snprintf(record->session_id, sizeof record->session_id, "%s", session->id);
+    record->mode = session->caller->mode;
+    id_fill(session, record);
     record->client = session->connection->client;
     record->server = session->connection->server;
     record->start_unix_ms = start_unix_ms;

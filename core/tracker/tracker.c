@@ -27,9 +27,10 @@ struct tracker *tracker_create(const struct tracker_options *options)
     }
     tracker->options = *options;
     tracker->budget_octets = TRACKER_KEPT_OCTETS;
-    snprintf(tracker->id_prefix, sizeof tracker->id_prefix, "%s",
+    tracker->caller = (struct session_caller){.mode = options->mode, .limiter = options->limiter};
+    snprintf(tracker->caller.id_prefix, sizeof tracker->caller.id_prefix, "%s",
              options->id_prefix != NULL ? options->id_prefix : "0");
-    tracker->options.id_prefix = tracker->id_prefix;
+    tracker->options.id_prefix = tracker->caller.id_prefix;
     tracker->table = flow_table_create(options->max_flows, options->seed, on_evict, tracker);
     if (tracker->table == NULL) {
         free(tracker);

@@ -32,7 +32,7 @@ struct tracker {
     struct tracker_latest latest;
     struct tracker_host hosts[TRACKER_HOSTS];
     struct tracker_stats stats;
-    char id_prefix[12];
+    struct session_caller caller;
     uint8_t ports[65536]; /* enum tracker_port */
 };
 

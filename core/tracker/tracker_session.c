@@ -25,12 +25,9 @@ struct tracker_session *tracker_session_open(struct tracker *tracker, struct flo
     if (tracked == NULL) {
         return NULL;
     }
-    char id[24];
-    snprintf(id, sizeof id, "%s-%llx", tracker->id_prefix, (unsigned long long)++tracker->sessions_made);
-    struct session_setup setup = {.mode = tracker->options.mode,
-                                  .id = id,
+    struct session_setup setup = {.caller = &tracker->caller,
+                                  .number = ++tracker->sessions_made,
                                   .policy = tracker->options.policy,
-                                  .limiter = tracker->options.limiter,
                                   .probing = tracker->options.probing,
                                   .probe_after_us = tracker->options.probe_after_us,
                                   .connected = entry->flow.midstream,

@@ -209,10 +209,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
     struct policy_settings policy;
+    static const struct session_caller caller = {.mode = RECORD_PROXY, .id_prefix = "f"};
     struct connection connection = {
         .client.port = 40000, .server.port = 25, .opened_us = 1000 * MILLISECOND_US};
     struct session_setup setup = {
-        .mode = RECORD_PROXY, .connection = &connection, .id = "f-1", .policy = &policy, .probing = true};
+        .caller = &caller, .connection = &connection, .number = 1, .policy = &policy, .probing = true};
     struct record record;
     struct session session;
     uint64_t now_us = 1000 * MILLISECOND_US;

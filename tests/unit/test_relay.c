@@ -202,7 +202,7 @@ static int set_up(void **state)
         return -1;
     bench->share = settings_share_create(settings);
     bench->limiter = limiter_create(64, seed);
-    bench->host.limiter = bench->limiter;
+    bench->host.caller.limiter = bench->limiter;
     bench->host.counters = &bench->counters;
     bench->entrance = listen_local(&entrance);
     bench->backend = listen_local(&bench->server);

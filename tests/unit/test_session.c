@@ -20,6 +20,7 @@ static struct record record;
 static char last_line[RECORD_LINE_OCTETS];
 static uint64_t now_us;
 static struct connection connection;
+static struct session_caller caller;
 
 static void story_begin_with(const struct dialogue_options *options, bool connected)
 {
@@ -33,11 +34,11 @@ static void story_begin_with(const struct dialogue_options *options, bool connec
     snprintf(policy.host_name, sizeof policy.host_name, "witness.test");
     now_us = 1000000;
     connection = (struct connection){.client.port = 40000, .server.port = 25, .opened_us = now_us};
-    struct session_setup setup = {.mode = RECORD_PROXY,
+    caller = (struct session_caller){.mode = RECORD_PROXY, .id_prefix = "test", .limiter = limiter};
+    struct session_setup setup = {.caller = &caller,
                                   .connection = &connection,
-                                  .id = "test-1",
+                                  .number = 1,
                                   .policy = &policy,
-                                  .limiter = limiter,
                                   .probing = true,
                                   .connected = connected};
     if (options != NULL) {

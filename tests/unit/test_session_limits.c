@@ -57,9 +57,10 @@ static void say(struct session *session, const char *step, uint64_t now_us)
 /* After how many seconds of silence the session wants to be closed; 0 = not within 50. */
 static unsigned closes_after(const struct way *way, const struct settings *settings)
 {
+    static const struct session_caller caller = {.mode = RECORD_PROXY, .id_prefix = "test"};
     struct connection connection = {.client.port = 40000, .server.port = 25, .opened_us = SECOND_US};
     struct session_setup setup = {
-        .mode = RECORD_PROXY, .connection = &connection, .id = "test-1", .policy = &settings->policy};
+        .caller = &caller, .connection = &connection, .number = 1, .policy = &settings->policy};
     uint64_t now_us = SECOND_US;
     struct record record;
     struct session session;

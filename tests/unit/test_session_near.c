@@ -48,6 +48,8 @@ static int end(void **state)
     return 0;
 }
 
+static struct session_caller caller;
+
 struct one {
     struct session session; /* first: it is freed as one */
     struct connection connection;
@@ -61,10 +63,11 @@ static struct session *opens(unsigned client)
     struct session *session = &one->session;
     struct connection *connection = &one->connection;
     struct session_setup setup = {
-        .mode = RECORD_PROXY, .connection = connection, .id = "t", .policy = &policy, .limiter = limiter};
+        .caller = &caller, .connection = connection, .number = 1, .policy = &policy};
     struct limiter_ticket ticket;
     struct limiter_counts counts;
     connection->opened_us = now_us;
+    caller = (struct session_caller){.mode = RECORD_PROXY, .id_prefix = "t", .limiter = limiter};
     connection->client.octets[10] = connection->client.octets[11] = connection->server.octets[10] =
         connection->server.octets[11] = 0xff;
     connection->client.octets[15] = (uint8_t)client;
@@ -532,7 +535,7 @@ static void a_slow_mail_is_foretold_once(void **state)
     assert_int_equal(body_for(session, 9, 50000) & SESSION_WANT_FORECAST_LINE, 0); /* too soon to say */
     assert_int_not_equal(body_for(session, 3, 50000) & SESSION_WANT_FORECAST_LINE, 0);
     forecast(session);
-    assert_memory_equal(line, "forecast session=t phase=body limit-by=server client=", 53);
+    assert_memory_equal(line, "forecast session=t-1 phase=body limit-by=server client=", 55);
     expect_line(" limit-ms=600000 ");
     expect_line(" size=60000000 size-left=59400000 bytes-per-s=50000 needs-ms=1188000 remains-ms=588000 "
                 "profile=exchange ");

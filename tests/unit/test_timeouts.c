@@ -41,6 +41,12 @@ static void rfc5321_section_4_5_3_2(void **state)
     }
 }
 
+static const struct policy_timeouts *timeouts_for(const struct policy_settings *settings,
+                                                  const struct address *client, const struct address *server)
+{
+    return policy_timeouts(settings, policy_choose_timeouts(settings, client, server));
+}
+
 static void a_source_beats_a_server_and_the_first_match_wins(void **state)
 {
     (void)state;
@@ -62,18 +68,18 @@ static void a_source_beats_a_server_and_the_first_match_wins(void **state)
     struct address client = address_of("192.0.2.7"), stranger = address_of("192.0.2.200");
     struct address server = address_of("203.0.113.25"), other = address_of("203.0.113.26");
 
-    assert_ptr_equal(policy_timeouts_for(&settings, &client, &server), &sources[0].timeouts);
+    assert_ptr_equal(timeouts_for(&settings, &client, &server), &sources[0].timeouts);
     assert_ptr_equal(policy_limits_for(&settings, &client, &server, &source), &sources[0].limits);
     assert_ptr_equal(source, &sources[0]);
-    assert_ptr_equal(policy_timeouts_for(&settings, &stranger, &server), &servers[0].timeouts);
+    assert_ptr_equal(timeouts_for(&settings, &stranger, &server), &servers[0].timeouts);
     assert_ptr_equal(policy_limits_for(&settings, &stranger, &server, &source), &servers[0].limits);
     assert_null(source);
-    assert_ptr_equal(policy_timeouts_for(&settings, &stranger, &other), &settings.timeouts);
+    assert_ptr_equal(timeouts_for(&settings, &stranger, &other), &settings.timeouts);
     assert_ptr_equal(policy_limits_for(&settings, &stranger, &other, NULL), &settings.limits);
     sources[2].networks = everyone_v6; /* ::/0 is every IPv6 address, and the mapped IPv4 ones with it */
     sources[2].network_count = 1;
     struct address six = address_of("2001:db8::1");
-    assert_ptr_equal(policy_timeouts_for(&settings, &six, &server), &sources[2].timeouts);
+    assert_ptr_equal(timeouts_for(&settings, &six, &server), &sources[2].timeouts);
 }
 
 static void idle_has_its_own_setting(void **state)
