@@ -31,8 +31,9 @@
 #include "core/smtp/tls_stream.h"
 #include "core/stream/line.h"
 
-#define DIALOGUE_MAX_RUNS   24
-#define DIALOGUE_OWN_RUNS   6 /* more than these take memory of their own, while they last */
+#define DIALOGUE_MAX_RUNS 24
+#define DIALOGUE_OWN_RUNS                                                                                    \
+    4 /* MAIL, RCPT, DATA and what is sent behind; more than these take memory of their own, while they last */
 #define DIALOGUE_REPLY_TEXT 200
 
 /* Facts noticed on the way; a set, never cleared but where said. */
@@ -85,11 +86,11 @@ struct dialogue_kept_reply {
     enum reply_class class; /* what its text says (reply_text.h) */
     enum verb verb;         /* the verb it answered; VERB_NONE when none was outstanding */
     enum phase phase;       /* the phase just before it */
-    enum side owed_by;      /* who owed just before it */
+    enum side owed_by : 7;  /* who owed just before it */
+    bool body_began : 1;    /* the client had sent body octets of the open mail */
+    uint8_t mail;           /* mails.total when it came, its low octet: of this mail or of an older one? */
     uint16_t code;
-    bool body_began; /* the client had sent body octets of the open mail */
-    uint8_t mail;    /* mails.total when it came, its low octet: of this mail or of an older one? */
-    char *text;      /* whole reply, its lines joined by a space, raw octets, NUL-terminated; may be NULL */
+    char *text; /* whole reply, its lines joined by a space, raw octets, NUL-terminated; may be NULL */
 };
 
 struct dialogue_count {
@@ -131,8 +132,9 @@ struct dialogue {
     uint64_t octets[SIDE_PAIR]; /* all octets seen, by side_index() */
     uint64_t announced_size;    /* SIZE= of the current MAIL, 0 = none */
     uint64_t size_limit;        /* SIZE of the last EHLO reply (RFC 1870); 0 = none said */
-    uint32_t limits_rcptmax, limits_mailmax, limits_rcptdomainmax; /* RFC 9422 as advertised; 0 = not */
-    uint32_t errors;                                               /* 4xx/5xx replies so far */
+    uint64_t limits_rcptmax : 20, limits_mailmax : 20,
+        limits_rcptdomainmax : 20; /* RFC 9422 as advertised, six digits at most; 0 = not */
+    uint32_t errors;               /* 4xx/5xx replies so far */
 
     /* Private; in this order without holes. */
     enum dialogue_mode mode;
@@ -143,15 +145,17 @@ struct dialogue {
     uint16_t rcpts_accepted; /* of the open mail: LMTP's and PRDR's number of final replies */
     uint16_t replies_left;   /* final replies still due for this mail after the first (LMTP, PRDR) */
     uint32_t state;          /* enum dialogue_state of dialogue_internal.h */
-    struct dialogue_run own_runs[DIALOGUE_OWN_RUNS]; /* a ring ... */
-    struct dialogue_run *more_runs; /* ... or this one of DIALOGUE_MAX_RUNS in its place; NULL = none */
-    uint64_t chunk_left;            /* of the BDAT chunk, or of the PROXY v2 header */
+    union {
+        struct dialogue_run own_runs[DIALOGUE_OWN_RUNS]; /* a ring ... */
+        struct dialogue_run *more_runs; /* ... or, with STATE_MORE_RUNS, this one of DIALOGUE_MAX_RUNS */
+    };
+    uint64_t chunk_left; /* of the BDAT chunk, or of the PROXY v2 header */
     struct reply_parser reply;
     struct line lines[SIDE_PAIR];
     struct tls_stream *tls; /* since TLS began; NULL before: read it with dialogue_tls() */
 };
 
-_Static_assert(sizeof(struct dialogue) <= 248, "an idle session may cost 1 kB in all");
+_Static_assert(sizeof(struct dialogue) <= 208, "an idle session may cost 1 kB in all");
 
 #define DIALOGUE_KEEP_OCTETS 4096u
 

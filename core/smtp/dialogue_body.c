@@ -239,7 +239,7 @@ void body_accept_provisional(struct dialogue *dialogue)
         if (line->total > 0) {
             dialogue->body_octets += line->total;
             state_set(dialogue, STATE_BODY_BEGAN);
-            if (line->held != NULL && line->total == line->held_length)
+            if (!line->head_only && line->held != NULL && line->total == line->held_length)
                 body_keep_tail(dialogue, line->held, line->held_length);
             else
                 dialogue->tail_length = 0;

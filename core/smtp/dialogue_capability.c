@@ -9,6 +9,8 @@ static bool keyword_is(const uint8_t *text, size_t length, const char *keyword)
     return length == strlen(keyword) && strncasecmp((const char *)text, keyword, length) == 0;
 }
 
+#define SIX_DIGITS 0xfffffu /* the bits they take */
+
 /* RFC 9422 4: LIMITS RCPTMAX=20 MAILMAX=5. */
 static uint32_t limit_value(const uint8_t *text, size_t length)
 {
@@ -44,11 +46,11 @@ static void capability_limits(struct dialogue *dialogue, const uint8_t *text, si
             size_t name = (size_t)(equals - text);
             uint32_t value = limit_value(equals + 1, word - name - 1);
             if (keyword_is(text, name, "RCPTMAX"))
-                dialogue->limits_rcptmax = value;
+                dialogue->limits_rcptmax = value & SIX_DIGITS;
             else if (keyword_is(text, name, "MAILMAX"))
-                dialogue->limits_mailmax = value;
+                dialogue->limits_mailmax = value & SIX_DIGITS;
             else if (keyword_is(text, name, "RCPTDOMAINMAX"))
-                dialogue->limits_rcptdomainmax = value;
+                dialogue->limits_rcptdomainmax = value & SIX_DIGITS;
         }
         text += word;
         length -= word;

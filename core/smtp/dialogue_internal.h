@@ -37,6 +37,7 @@ enum dialogue_state {
     STATE_LMTP_MAIL_OK = 1u << 19,  /* one of several final replies was positive */
     STATE_PRDR_RUNS = 1u << 20,     /* per-recipient replies of PRDR run, one final reply follows */
     STATE_REPLIES_BEGAN = 1u << 21, /* some, not all, replies to the final dot have come (LMTP, PRDR) */
+    STATE_MORE_RUNS = 1u << 23,     /* the queue has memory of its own */
     STATE_BODY_BLIND = 1u << 22,    /* octets of the body passed unseen on purpose, few have come since */
 };
 

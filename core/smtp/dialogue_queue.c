@@ -7,19 +7,21 @@ _Static_assert(VERB_COUNT <= UINT8_MAX, "a run keeps its verb in an octet");
 
 static uint8_t queue_room(const struct dialogue *dialogue)
 {
-    return dialogue->more_runs != NULL ? DIALOGUE_MAX_RUNS : DIALOGUE_OWN_RUNS;
+    return state_has(dialogue, STATE_MORE_RUNS) ? DIALOGUE_MAX_RUNS : DIALOGUE_OWN_RUNS;
 }
 
 static const struct dialogue_run *queue_run_const(const struct dialogue *dialogue, uint8_t index)
 {
-    const struct dialogue_run *ring = dialogue->more_runs != NULL ? dialogue->more_runs : dialogue->own_runs;
+    const struct dialogue_run *ring =
+        state_has(dialogue, STATE_MORE_RUNS) ? dialogue->more_runs : dialogue->own_runs;
     return &ring[(dialogue->run_first + index) % queue_room(dialogue)];
 }
 
 struct dialogue_run *queue_run(struct dialogue *dialogue, uint8_t index)
 {
     assert(index < dialogue->run_count);
-    struct dialogue_run *ring = dialogue->more_runs != NULL ? dialogue->more_runs : dialogue->own_runs;
+    struct dialogue_run *ring =
+        state_has(dialogue, STATE_MORE_RUNS) ? dialogue->more_runs : dialogue->own_runs;
     return &ring[(dialogue->run_first + index) % queue_room(dialogue)];
 }
 
@@ -28,7 +30,7 @@ static bool queue_make_room(struct dialogue *dialogue)
 {
     if (dialogue->run_count < queue_room(dialogue))
         return true;
-    if (dialogue->more_runs != NULL)
+    if (state_has(dialogue, STATE_MORE_RUNS))
         return false;
     struct dialogue_run *more = malloc(DIALOGUE_MAX_RUNS * sizeof *more);
     if (more == NULL)
@@ -36,6 +38,7 @@ static bool queue_make_room(struct dialogue *dialogue)
     for (uint8_t i = 0; i < dialogue->run_count; i++)
         more[i] = *queue_run_const(dialogue, i);
     dialogue->more_runs = more;
+    state_set(dialogue, STATE_MORE_RUNS);
     dialogue->run_first = 0;
     return true;
 }
@@ -99,8 +102,9 @@ void queue_push_front(struct dialogue *dialogue, enum verb verb, uint16_t count)
 
 void queue_clear(struct dialogue *dialogue)
 {
-    free(dialogue->more_runs);
-    dialogue->more_runs = NULL;
+    if (state_has(dialogue, STATE_MORE_RUNS))
+        free(dialogue->more_runs);
+    state_drop(dialogue, STATE_MORE_RUNS);
     dialogue->run_first = 0;
     dialogue->run_count = 0;
 }

@@ -5,8 +5,10 @@
 
 static void line_free(struct line *line)
 {
-    free(line->held);
+    if (!line->head_only)
+        free(line->held);
     line->held = NULL;
+    line->head_only = false;
     line->held_length = 0;
 }
 
@@ -24,18 +26,23 @@ void line_clear(struct line *line)
     line->skipping = false;
 }
 
+static uint8_t *line_kept(struct line *line)
+{
+    return line->head_only ? line->head : line->held;
+}
+
 /* Keeps what still fits; the rest is counted only. */
 static void line_hold(struct line *line, const uint8_t *octets, size_t length)
 {
     if (line->total == 0) {
         line->held = malloc(LINE_KEEP_OCTETS);
+        line->head_only = line->held == NULL;
         line->held_length = 0;
     }
-    uint8_t *kept = line->held != NULL ? line->held : line->head;
-    const uint32_t most = line->held != NULL ? LINE_KEEP_OCTETS : LINE_HEAD_OCTETS;
+    const uint32_t most = line->head_only ? LINE_HEAD_OCTETS : LINE_KEEP_OCTETS;
     size_t room = most - line->held_length;
     size_t taken = length < room ? length : room;
-    memcpy(kept + line->held_length, octets, taken);
+    memcpy(line_kept(line) + line->held_length, octets, taken);
     line->held_length = (uint16_t)(line->held_length + taken);
     line->total = length > UINT32_MAX - line->total ? UINT32_MAX : line->total + (uint32_t)length;
     line->nul_seen = line->nul_seen || memchr(octets, 0, length) != NULL;
@@ -80,7 +87,7 @@ bool line_next(struct line *line, const uint8_t **octets, size_t *length, struct
     } else {
         if (taken > 0)
             line_hold(line, start, taken);
-        view->text = line->held != NULL ? line->held : line->head;
+        view->text = line_kept(line);
         view->total = line->last_cr ? line->total - 1 : line->total;
         view->length = line->held_length < view->total ? line->held_length : view->total;
         view->bare_lf = !line->last_cr;

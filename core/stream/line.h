@@ -20,13 +20,16 @@
 #define LINE_HEAD_OCTETS 5 /* a reply code and what follows it; the usual verb */
 
 struct line {
-    uint8_t *held;        /* first octets of an unfinished line, or NULL */
+    union {
+        uint8_t *held;                  /* first octets of an unfinished line, or NULL */
+        uint8_t head[LINE_HEAD_OCTETS]; /* with head_only */
+    };
     uint32_t total;       /* octets of the unfinished line so far */
     uint16_t held_length; /* of `held`, or of `head` */
     bool skipping : 1;    /* after a gap: discard up to the next LF */
     bool nul_seen : 1;
-    bool last_cr : 1;               /* the last octet was CR */
-    uint8_t head[LINE_HEAD_OCTETS]; /* in place of `held` while there is no memory */
+    bool last_cr : 1;   /* the last octet was CR */
+    bool head_only : 1; /* there was no memory */
 };
 
 struct line_view {
