@@ -36,16 +36,16 @@ struct flow_entry {
     uint64_t touched_us;
     void *user;
     /* For the caller's timers. */
-    uint64_t due_us;
     uint32_t timer_next, timer_previous; /* indexes + 1 */
-    uint32_t timer_slot;                 /* + 1; 0 = not armed */
     uint32_t chain;                      /* private: indexes + 1 */
     uint32_t newer, older;
-    uint8_t population; /* enum flow_population */
-    bool ignored;       /* known not to be of interest */
+    uint16_t timer_tick; /* the caller's: when it is due, its low half */
+    uint8_t population;  /* enum flow_population */
+    bool timer_armed : 1;
+    bool ignored : 1; /* known not to be of interest */
 };
 
-_Static_assert(sizeof(struct flow_entry) <= 528, "a connection's share of the table, in use or not");
+_Static_assert(sizeof(struct flow_entry) <= 512, "a connection's share of the table, in use or not");
 
 struct flow_table;
 

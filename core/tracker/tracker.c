@@ -10,6 +10,9 @@
 
 static void on_evict(void *context, struct flow_entry *entry);
 
+_Static_assert((UINT16_MAX + 1) % TRACKER_TICKS == 0 && TRACKER_TICKS < UINT16_MAX / 2,
+               "the low half of a tick tells its slot, and which of two is later");
+
 size_t tracker_memory_octets(uint32_t max_flows, uint32_t story_octets)
 {
     return sizeof(struct tracker) + flow_table_memory_octets(max_flows) +
@@ -62,18 +65,19 @@ static bool port_is_known(const struct tracker *tracker, uint16_t port)
 
 static void timer_disarm(struct tracker *tracker, struct flow_entry *entry)
 {
-    if (entry->timer_slot == 0) {
+    if (!entry->timer_armed) {
         return;
     }
     if (entry->timer_previous != 0) {
         flow_table_entry(tracker->table, entry->timer_previous)->timer_next = entry->timer_next;
     } else {
-        tracker->wheel[entry->timer_slot - 1] = entry->timer_next;
+        tracker->wheel[entry->timer_tick % TRACKER_TICKS] = entry->timer_next;
     }
     if (entry->timer_next != 0) {
         flow_table_entry(tracker->table, entry->timer_next)->timer_previous = entry->timer_previous;
     }
-    entry->timer_slot = entry->timer_next = entry->timer_previous = 0;
+    entry->timer_armed = false;
+    entry->timer_next = entry->timer_previous = 0;
     tracker->armed_count--;
 }
 
@@ -82,16 +86,16 @@ static void timer_arm(struct tracker *tracker, struct flow_entry *entry, uint64_
     uint64_t tick = due_us / TRACKER_TICK_US + 1;
     tick = tick <= tracker->tick ? tracker->tick + 1 : tick;
     tick = tick - tracker->tick >= TRACKER_TICKS ? tracker->tick + TRACKER_TICKS - 1 : tick;
-    if (entry->timer_slot != 0) {
-        if (entry->due_us <= tick * TRACKER_TICK_US) {
+    if (entry->timer_armed) {
+        if ((uint16_t)(tick - entry->timer_tick) < TRACKER_TICKS) {
             return; /* it is looked at in time */
         }
         timer_disarm(tracker, entry);
     }
     uint32_t slot = (uint32_t)(tick % TRACKER_TICKS);
     uint32_t link = flow_table_link(tracker->table, entry);
-    entry->due_us = tick * TRACKER_TICK_US;
-    entry->timer_slot = slot + 1;
+    entry->timer_armed = true;
+    entry->timer_tick = (uint16_t)tick;
     entry->timer_previous = 0;
     entry->timer_next = tracker->wheel[slot];
     if (entry->timer_next != 0) {
@@ -274,7 +278,8 @@ static void wheel_turn(struct tracker *tracker, uint64_t now_us)
             if (link != 0) {
                 flow_table_entry(tracker->table, link)->timer_previous = 0;
             }
-            entry->timer_slot = entry->timer_next = entry->timer_previous = 0;
+            entry->timer_armed = false;
+            entry->timer_next = entry->timer_previous = 0;
             tracker->armed_count--;
             if (entry_on_time(tracker, entry, now_us)) {
                 timer_arm(tracker, entry, entry_due_us(tracker, entry));
