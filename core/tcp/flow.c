@@ -46,6 +46,19 @@ static void count(uint16_t *counter)
     }
 }
 
+static void count_few(uint8_t *counter)
+{
+    if (*counter < UINT8_MAX) {
+        ++*counter;
+    }
+}
+
+/* The clock's low 32 bits; for 0, which is none, the microsecond before. */
+static uint32_t low_us(uint64_t now_us)
+{
+    return (uint32_t)now_us != 0 ? (uint32_t)now_us : UINT32_MAX;
+}
+
 void flow_init(struct flow *flow, bool midstream)
 {
     memset(flow, 0, sizeof *flow);
@@ -149,7 +162,7 @@ static bool flow_is_copy(struct flow_side *own, const struct packet *packet, uin
     }
     own->twin_hashes[own->twin_next] = hash;
     own->twin_ticks[own->twin_next] = tick;
-    own->twin_next = (uint8_t)((own->twin_next + 1) % FLOW_TWINS);
+    own->twin_next = (own->twin_next + 1u) % FLOW_TWINS;
     return false;
 }
 
@@ -248,7 +261,7 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
     flow_set_departure(flow, side, flow_departure(flow, side) & FLOW_REFUSED_HERE);
     own->repeats = 0;
     own->repeated_least = 0;
-    own->echoes = 0;
+    own->echoed = false;
     if (!(own->flags & FLOW_SIDE_SEEN)) { /* its direction is not seen here at all */
         own->next = own->highest = own->shown = acknowledged;
     } else if (sequence_before(own->next, acknowledged)) {
@@ -258,7 +271,7 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
         if (side_may_have_bypassed(own, acknowledged - 1)) {
             stream_give_up(flow, side, sink, now_us);
         } else if (own->gap_us == 0) {
-            own->gap_us = now_us;
+            own->gap_us = low_us(now_us);
         }
     }
     if (stuck) {
@@ -329,7 +342,7 @@ static bool flow_acknowledge(struct flow *flow, enum side side, const struct pac
                sequence_before(other->acked, other->highest)) {
         /* RFC 5681 section 2, but for the window: probes' answers count as echoes, too */
         count(&own->duplicate_acks);
-        count(&other->echoes);
+        other->echoed = true;
     }
     return true;
 }
@@ -376,7 +389,7 @@ static void side_take_syn(struct flow_side *own, const struct packet *packet, ui
     own->first = packet->sequence + 1;
     own->flags |= FLOW_SIDE_SYN;
     own->flags |= (packet->options & PACKET_HAS_WINDOW_SCALE) ? (uint32_t)FLOW_SIDE_SCALES : 0u;
-    own->scale = packet->window_scale;
+    own->scale = packet->window_scale & 15u;
     own->mss = packet->mss;
     own->syn_count = 1;
 }
@@ -395,7 +408,7 @@ static void side_repeat_syn(struct flow_side *own, bool established, uint64_t no
                                                                  : (uint32_t)FLOW_SIDE_SYN_REPEATED_ONCE;
     } else if (sequence_before(own->acked, own->highest)) {
         count(&own->repeated_after);
-        count(&own->repeats);
+        count_few(&own->repeats);
         own->flags |= FLOW_SIDE_LOST_AFTER;
     }
 }
@@ -567,7 +580,7 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     struct flow_side *other = flow_side_of(flow, side_other(side));
     uint32_t end = segment->start + segment->length + (segment->fin ? 1 : 0);
     if (segment->length <= KEEPALIVE_OCTETS && (other->flags & FLOW_SIDE_WINDOW_ZERO)) {
-        count(&own->unanswered);
+        count_few(&own->unanswered);
         return;
     }
     bool changed = segment->captured > 0 &&
@@ -587,7 +600,7 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     if (segment->length > 0 && (own->repeated_least == 0 || size < own->repeated_least)) {
         own->repeated_least = size;
     }
-    count(&own->repeats);
+    count_few(&own->repeats);
     if (own->repeats == 1) {
         flow_note_loss(flow, side, segment->start);
         sink->event(sink->context, FLOW_EVENT_STUCK, side, now_us);
@@ -600,7 +613,7 @@ static void side_take_late(struct flow_side *own, const struct packet *packet, u
     if (side_may_have_bypassed(own, packet->sequence)) {
         return; /* for the first time, or again? */
     }
-    uint64_t open_us = own->hole_us != 0 ? now_us - own->hole_us : 0;
+    uint32_t open_us = own->hole_us != 0 ? (uint32_t)now_us - own->hole_us : 0;
     bool counted = packet->has_ip_id && packet->ip_id != 0 && own->ip_id != 0;
     uint16_t behind = (uint16_t)(own->ip_id - packet->ip_id), ahead = (uint16_t)(packet->ip_id - own->ip_id);
     bool sent_earlier = counted && behind > 0 && behind < REORDERED_IDS;
@@ -643,7 +656,7 @@ static void flow_take_segment(struct flow *flow, enum side side, const struct pa
     }
     if (sequence_before(own->next, segment.start) && own->hole_us == 0 &&
         !sequence_before(segment.start, own->highest)) {
-        own->hole_us = now_us;
+        own->hole_us = low_us(now_us);
     }
     own->flags |= segment.fin ? (uint32_t)FLOW_SIDE_FIN_SHOWN : 0u;
     own->last_start = segment.start;
@@ -695,7 +708,7 @@ static void flow_take_position(struct flow *flow, enum side side, uint32_t seque
             own->shown = sequence;
         }
         if (own->hole_us == 0) {
-            own->hole_us = now_us;
+            own->hole_us = low_us(now_us);
         }
         sink->event(sink->context, FLOW_EVENT_SHOWN, side, now_us);
     }
@@ -799,7 +812,7 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
         side_begin(own, packet->sequence);
     }
     if (is_foreign_keepalive(own, packet)) {
-        count(&own->unanswered);
+        count_few(&own->unanswered);
         return FLOW_TAKEN;
     }
     if ((packet->flags & PACKET_ACK) && !flow_acknowledge(flow, side, packet, sink, now_us)) {
@@ -811,7 +824,7 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
         flow_take_window(flow, side, packet, sink, now_us);
     }
     if (is_keepalive(own, packet)) {
-        count(&own->unanswered);
+        count_few(&own->unanswered);
         own->clean_us = now_us;
         sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);
     } else if (packet->payload_length > 0 || (packet->flags & PACKET_FIN)) {
@@ -837,19 +850,25 @@ void flow_set_bypass(struct flow *flow, enum side side, bool on)
     own->flags = on ? own->flags | FLOW_SIDE_BYPASS : own->flags & ~(uint32_t)FLOW_SIDE_BYPASS;
 }
 
+/* Of a gap only the low half of its time is kept: measured from the latest packet, which came no sooner. */
+static uint64_t flow_latest_us(const struct flow *flow)
+{
+    return flow->sides[0].last_us > flow->sides[1].last_us ? flow->sides[0].last_us : flow->sides[1].last_us;
+}
+
+static uint64_t flow_gap_until_us(const struct flow *flow, const struct flow_side *own)
+{
+    uint64_t latest_us = flow_latest_us(flow);
+    return own->gap_us == 0 ? NEVER_US : latest_us - ((uint32_t)latest_us - own->gap_us) + FLOW_GRACE_US;
+}
+
 uint64_t flow_deadline_us(const struct flow *flow)
 {
-    uint64_t deadline_us = NEVER_US;
-    for (unsigned i = 0; i < SIDE_PAIR; i++) {
-        if (flow->sides[i].gap_us != 0 && flow->sides[i].gap_us + FLOW_GRACE_US < deadline_us) {
-            deadline_us = flow->sides[i].gap_us + FLOW_GRACE_US;
-        }
-    }
-    if (flow_reset_waits(flow)) {
-        /* Only the low half of its time is kept: measured from the latest packet, which came no sooner. */
-        uint64_t latest_us =
-            flow->sides[0].last_us > flow->sides[1].last_us ? flow->sides[0].last_us : flow->sides[1].last_us;
-        uint64_t reset_us = flow_reset_us(flow, latest_us);
+    uint64_t client_us = flow_gap_until_us(flow, &flow->sides[0]);
+    uint64_t server_us = flow_gap_until_us(flow, &flow->sides[1]);
+    uint64_t deadline_us = client_us < server_us ? client_us : server_us;
+    if (flow_reset_waits(flow)) { /* the same goes for a reset */
+        uint64_t reset_us = flow_reset_us(flow, flow_latest_us(flow));
         deadline_us = reset_us + FLOW_GRACE_US < deadline_us ? reset_us + FLOW_GRACE_US : deadline_us;
     }
     return deadline_us;
@@ -859,7 +878,7 @@ void flow_on_deadline(struct flow *flow, const struct flow_sink *sink, uint64_t 
 {
     for (unsigned i = 0; i < SIDE_PAIR; i++) {
         const struct flow_side *own = &flow->sides[i];
-        if (own->gap_us != 0 && now_us - own->gap_us >= FLOW_GRACE_US) {
+        if (flow_gap_until_us(flow, own) <= now_us) {
             stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
         }
     }
@@ -916,7 +935,7 @@ bool flow_only_big_lost(const struct flow *flow, enum side side)
         own->repeated_least <= own->biggest_delivered) {
         return false;
     }
-    return own->echoes > 0 || flow_is_heard(flow, side);
+    return own->echoed || flow_is_heard(flow, side);
 }
 
 bool flow_has_ended(const struct flow *flow)

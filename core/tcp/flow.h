@@ -108,20 +108,21 @@ struct flow_side {
     uint64_t last_us;     /* its latest packet */
     uint64_t progress_us; /* its latest new octets, in order */
     uint64_t clean_us; /* its latest packet whose sequence number showed that nothing of it is missing here */
-    uint64_t hole_us;  /* a hole stands since; 0 = none */
-    uint64_t gap_us;   /* acknowledged and unseen since; 0 = nothing */
-    uint64_t unacked_since_us;      /* its oldest unacknowledged octet passed; 0 = all acknowledged */
-    struct flow_piece *pieces;      /* by sequence number */
-    uint32_t flags;                 /* enum flow_side_flag */
-    uint32_t first;                 /* sequence number of its first octet, when its SYN was seen */
-    uint32_t next;                  /* next octet due here, in order */
-    uint32_t highest;               /* end of the highest segment seen */
-    uint32_t shown;                 /* highest sequence number it has shown, segments or not */
-    uint32_t acked;                 /* acknowledged by the other side */
-    uint32_t timestamp;             /* the latest it has sent, with FLOW_SIDE_TIMESTAMPS (RFC 7323) */
-    uint32_t window;                /* its last advertised window, scaled where known */
-    uint32_t window_most;           /* the largest since the handshake */
-    uint32_t timed_us, timed_end;   /* the segment whose round trip is measured; the clock's low 32 bits */
+    uint64_t unacked_since_us; /* its oldest unacknowledged octet passed; 0 = all acknowledged */
+    struct flow_piece *pieces; /* by sequence number */
+    uint32_t flags;            /* enum flow_side_flag */
+    uint32_t first;            /* sequence number of its first octet, when its SYN was seen */
+    uint32_t next;             /* next octet due here, in order */
+    uint32_t highest;          /* end of the highest segment seen */
+    uint32_t shown;            /* highest sequence number it has shown, segments or not */
+    uint32_t acked;            /* acknowledged by the other side */
+    uint32_t timestamp;        /* the latest it has sent, with FLOW_SIDE_TIMESTAMPS (RFC 7323) */
+    uint32_t window;           /* its last advertised window, scaled where known */
+    uint32_t window_most;      /* the largest since the handshake */
+    /* The clock's low 32 bits; of the first two 0 = none. */
+    uint32_t hole_us;               /* a hole stands since */
+    uint32_t gap_us;                /* acknowledged and unseen since */
+    uint32_t timed_us, timed_end;   /* the segment whose round trip is measured */
     uint32_t rtt_us, rtt_least_us;  /* from here to the OTHER side and back: its octets acknowledged */
     uint32_t last_start, last_hash; /* of its last segment, with last_length: to know a changed repetition */
     uint32_t reset_sequence;
@@ -130,25 +131,23 @@ struct flow_side {
         uint32_t syn_interval_us; /* between its latest two SYNs; until the handshake is done */
         uint32_t bypass_end;      /* with FLOW_SIDE_BYPASSED */
     };
-    uint16_t repeated_after;  /* seen before: lost after us */
-    uint16_t repeated_before; /* filled a hole: lost before us */
-    uint16_t duplicate_acks;  /* sent by this side */
-    uint16_t raw_window;      /* its last advertised window as written */
-    uint16_t repeats;         /* repetitions since the last progress of `acked` */
-    uint16_t unanswered;      /* keepalives and probes of this side since the other's last packet */
-    uint16_t mss;             /* announced by this side */
+    uint16_t repeated_after;                              /* seen before: lost after us */
+    uint16_t repeated_before;                             /* filled a hole: lost before us */
+    uint16_t duplicate_acks;                              /* sent by this side */
+    uint16_t raw_window;                                  /* its last advertised window as written */
+    uint16_t mss;                                         /* announced by this side */
     uint16_t biggest_sent, biggest_delivered, timed_size; /* sizes of segments */
     uint16_t last_length;                                 /* UINT16_MAX: or longer */
-    uint16_t kept_octets;                                 /* of `pieces` */
     uint16_t repeated_least; /* of what is repeated since the last progress of `acked` */
-    uint16_t echoes; /* duplicate acknowledgements and SACKs since then: something else gets through */
     uint16_t ip_id;
-    uint8_t pieces_count;
-    uint8_t scale;
+    uint8_t repeats;    /* repetitions since the last progress of `acked` */
+    uint8_t unanswered; /* keepalives and probes of this side since the other's last packet */
+    bool echoed : 1;    /* duplicate acknowledgements and SACKs since then: something else gets through */
+    uint8_t twin_next : 2;
+    uint8_t scale : 4;
     uint8_t ttl_low, ttl_high; /* of its packets, 0 = none yet; RSTs do not count */
     uint8_t reset_ttl;
     uint8_t syn_count;
-    uint8_t twin_next;
     uint8_t rtt_most_ticks;          /* the longest round trip, in FLOW_RTT_TICK_US */
     uint16_t twin_ticks[FLOW_TWINS]; /* when, in FLOW_TWIN_TICK_US */
     uint16_t mean_size;              /* of its segments with octets, smoothed */

@@ -37,6 +37,9 @@ bool stream_has(const struct flow_side *own, uint32_t start, uint32_t length);
 /* Does a kept piece hold other octets for this range? */
 bool stream_differs(const struct flow_side *own, const struct flow_segment *segment);
 
+/* How many pieces are kept, and their octets. */
+uint32_t stream_kept(const struct flow_side *own, uint32_t *octets);
+
 /* Hands the segment on when its turn has come, keeps it otherwise. */
 void stream_take(struct flow *flow, enum side side, const struct flow_segment *segment,
                  const struct flow_sink *sink, uint64_t now_us);

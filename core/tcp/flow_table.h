@@ -45,7 +45,7 @@ struct flow_entry {
     bool ignored : 1; /* known not to be of interest */
 };
 
-_Static_assert(sizeof(struct flow_entry) <= 512, "a connection's share of the table, in use or not");
+_Static_assert(sizeof(struct flow_entry) <= 480, "a connection's share of the table, in use or not");
 
 struct flow_table;
 

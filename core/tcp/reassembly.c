@@ -88,12 +88,21 @@ static bool stream_may_go(const struct flow *flow, enum side side, uint32_t star
     return !(other->flags & FLOW_SIDE_SEEN) || !sequence_before(other->next, wait_for);
 }
 
+uint32_t stream_kept(const struct flow_side *own, uint32_t *octets)
+{
+    uint32_t count = 0;
+    *octets = 0;
+    for (const struct flow_piece *piece = own->pieces; piece != NULL; piece = piece->next) {
+        *octets += piece->kept;
+        count++;
+    }
+    return count;
+}
+
 static struct flow_piece *stream_pop(struct flow_side *own, size_t *budget_octets)
 {
     struct flow_piece *piece = own->pieces;
     own->pieces = piece->next;
-    own->pieces_count--;
-    own->kept_octets = (uint16_t)(own->kept_octets - piece->kept);
     if (budget_octets != NULL) {
         *budget_octets += piece->kept;
     }
@@ -139,11 +148,14 @@ void stream_release(struct flow *flow, const struct flow_sink *sink, uint64_t no
 /* Of a bypassed stream only the latest pieces matter: what ends it comes last. */
 static void stream_forget_oldest(struct flow_side *own, uint32_t keep, const struct flow_sink *sink)
 {
+    uint32_t octets, count = stream_kept(own, &octets);
     while (own->pieces != NULL && !own->pieces->fin &&
-           (own->pieces_count >= FLOW_PIECES || keep > FLOW_KEPT_OCTETS - own->kept_octets ||
+           (count >= FLOW_PIECES || keep > FLOW_KEPT_OCTETS - octets ||
             (sink->budget_octets != NULL && keep > *sink->budget_octets))) {
         struct flow_piece *piece = stream_pop(own, sink->budget_octets);
         side_bypass_to(own, piece_end(piece));
+        octets -= piece->kept;
+        count--;
         free(piece);
     }
 }
@@ -156,8 +168,8 @@ static void stream_keep(struct flow *flow, enum side side, const struct flow_seg
     if (own->flags & FLOW_SIDE_BYPASS) {
         stream_forget_oldest(own, keep, sink);
     }
-    if (keep > FLOW_KEPT_OCTETS - own->kept_octets ||
-        (sink->budget_octets != NULL && keep > *sink->budget_octets)) {
+    uint32_t octets, count = stream_kept(own, &octets);
+    if (keep > FLOW_KEPT_OCTETS - octets || (sink->budget_octets != NULL && keep > *sink->budget_octets)) {
         keep = 0;
     }
     bool unkept = keep == 0 && segment->length > 0;
@@ -170,7 +182,7 @@ static void stream_keep(struct flow *flow, enum side side, const struct flow_seg
         }
         at = &(*at)->next;
     }
-    struct flow_piece *piece = own->pieces_count < FLOW_PIECES ? malloc(sizeof *piece + keep) : NULL;
+    struct flow_piece *piece = count < FLOW_PIECES ? malloc(sizeof *piece + keep) : NULL;
     own->flags |= unkept || piece == NULL ? (uint32_t)FLOW_SIDE_UNKEPT : 0u;
     if (piece == NULL) {
         return; /* seen, but not known any more: it will look like octets that passed unseen */
@@ -185,8 +197,6 @@ static void stream_keep(struct flow *flow, enum side side, const struct flow_seg
     if (keep > 0) {
         memcpy(piece->octets, segment->octets, keep);
     }
-    own->pieces_count++;
-    own->kept_octets = (uint16_t)(own->kept_octets + keep);
     if (sink->budget_octets != NULL) {
         *sink->budget_octets -= keep;
     }

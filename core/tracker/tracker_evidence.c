@@ -161,7 +161,7 @@ void tracker_evidence(const struct tracker_session *tracked, enum side side, uin
     }
     evidence->unacked_octets = flow_unacked_octets(flow, side_other(side));
     evidence->unacked_since_us = sent->repeats > 0 ? sent->unacked_since_us : 0;
-    evidence->probes_unanswered = sent->unanswered < UINT8_MAX ? (uint8_t)sent->unanswered : UINT8_MAX;
+    evidence->probes_unanswered = sent->unanswered;
     bool too_early = false;
     evidence->probe = passive_probe(flow, side, silence_us, now_us, &evidence->revealed_octets, &too_early);
     evidence->flags |= too_early ? (uint32_t)LEG_GAP : 0u;

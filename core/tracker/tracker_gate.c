@@ -62,7 +62,8 @@ void tracker_session_close(struct tracker *tracker, struct tracker_session *trac
 
 void tracker_note_probe(struct tracker_session *tracked, enum side side)
 {
-    tracked->entry->flow.sides[side_index(side_other(side))].unanswered++;
+    struct flow_side *asking = &tracked->entry->flow.sides[side_index(side_other(side))];
+    asking->unanswered = (uint8_t)(asking->unanswered + (asking->unanswered < UINT8_MAX));
 }
 
 void tracker_note_probe_void(struct tracker_session *tracked, enum side side)

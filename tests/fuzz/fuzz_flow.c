@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/fault/ledger.h"
+#include "core/tcp/flow_internal.h"
 #include "core/tracker/tracker.h"
 
 #define STEP_OCTETS 6
@@ -45,8 +46,8 @@ static void on_step(void *context, struct tracker_session *tracked, enum tracker
     opened += step == TRACKER_STEP_OPENED ? 1 : 0;
     for (unsigned i = 0; i < SIDE_PAIR; i++) {
         const struct flow_side *own = &tracked->entry->flow.sides[i];
-        require(own->pieces_count <= FLOW_PIECES && own->kept_octets <= FLOW_KEPT_OCTETS,
-                "more kept than allowed");
+        uint32_t kept;
+        require(stream_kept(own, &kept) <= FLOW_PIECES && kept <= FLOW_KEPT_OCTETS, "more kept than allowed");
     }
 }
 

@@ -283,7 +283,7 @@ static void test_a_reset_that_a_probe_called_forth(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct prober_slot *slot = ask(bench);
         struct packet packet = {.kind = PACKET_TCP, .flags = cases[i].flags, .sequence = cases[i].sequence};
-        uint16_t *unanswered = &bench->tracked->entry->flow.sides[side_index(SIDE_SERVER)].unanswered;
+        uint8_t *unanswered = &bench->tracked->entry->flow.sides[side_index(SIDE_SERVER)].unanswered;
 
         slot->acknowledgement = 100;
         tracker_note_probe(bench->tracked, SIDE_CLIENT);
