@@ -125,8 +125,10 @@ struct dialogue {
     struct dialogue_count rcpts;
     struct dialogue_count commands; /* verbs, bodies not counted */
     uint16_t last_code;             /* of the last complete reply */
-    bool mail_open;                 /* MAIL was accepted and neither ended nor reset */
-    bool mail_accepted_unread; /* a final 250 passed; the client has sent nothing since (duplicate risk) */
+    uint8_t errors;                 /* 4xx/5xx replies so far, 255 at most */
+    bool mail_open : 1;             /* MAIL was accepted and neither ended nor reset */
+    bool
+        mail_accepted_unread : 1; /* a final 250 passed; the client has sent nothing since (duplicate risk) */
     struct dialogue_kept_reply kept;
     uint64_t body_octets;       /* of the current or last body */
     uint64_t octets[SIDE_PAIR]; /* all octets seen, by side_index() */
@@ -134,7 +136,6 @@ struct dialogue {
     uint64_t size_limit;        /* SIZE of the last EHLO reply (RFC 1870); 0 = none said */
     uint64_t limits_rcptmax : 20, limits_mailmax : 20,
         limits_rcptdomainmax : 20; /* RFC 9422 as advertised, six digits at most; 0 = not */
-    uint32_t errors;               /* 4xx/5xx replies so far */
 
     /* Private; in this order without holes. */
     enum dialogue_mode mode;
@@ -155,7 +156,7 @@ struct dialogue {
     struct tls_stream *tls; /* since TLS began; NULL before: read it with dialogue_tls() */
 };
 
-_Static_assert(sizeof(struct dialogue) <= 208, "an idle session may cost 1 kB in all");
+_Static_assert(sizeof(struct dialogue) <= 200, "an idle session may cost 1 kB in all");
 
 #define DIALOGUE_KEEP_OCTETS 4096u
 

@@ -178,7 +178,7 @@ void reply_apply(struct dialogue *dialogue, const struct reply *reply)
     uint16_t code = reply->code;
     bool was_unknown = state_has(dialogue, STATE_UNKNOWN);
     dialogue->last_code = code;
-    if (code >= 400 && dialogue->errors < UINT32_MAX)
+    if (code >= 400 && dialogue->errors < UINT8_MAX)
         dialogue->errors++;
     if (code == 221)
         dialogue_note(dialogue, DIALOGUE_221_SEEN);
