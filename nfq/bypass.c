@@ -10,7 +10,7 @@ static bool is_recovering(struct tracker_session *tracked, const struct tracker_
     const struct flow_side *client = &latest->entry->flow.sides[side_index(SIDE_CLIENT)];
     const struct packet *packet = &latest->packet;
     const uint32_t now_ms = (uint32_t)(now_us / 1000);
-    struct bypass_memory *own = &watched_of(tracked)->bypass;
+    struct watched *own = watched_of(tracked);
     bool hole = false, lost;
 
     for (uint8_t i = 0; i < packet->sack_count; i++) /* else RFC 2883: it came twice */
@@ -76,26 +76,26 @@ uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest,
     struct tracker_session *tracked = latest->entry != NULL ? latest->entry->user : NULL;
     const uint32_t now_ms = (uint32_t)(now_us / 1000);
     const bool is_on = (mark & bypass->mask) == bypass->bit;
-    struct bypass_memory *own;
+    struct watched *own;
     bool may_begin, wanted, was_on;
 
     if ((mark & bypass->mask) == bypass->mask) /* what we sent ourselves to put it off */
         return mark;
     if (tracked == NULL || latest->packet.kind != PACKET_TCP)
         return is_on ? mark | bypass->mask : mark;
-    own = &watched_of(tracked)->bypass;
-    may_begin = is_on || is_last || own->is_on || is_go_ahead(latest, &tracked->session.dialogue);
+    own = watched_of(tracked);
+    may_begin = is_on || is_last || own->bypass_on || is_go_ahead(latest, &tracked->session.dialogue);
     wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && may_begin;
-    was_on = is_on || own->is_on;
-    own->is_on = wanted;
+    was_on = is_on || own->bypass_on;
+    own->bypass_on = wanted;
     if (is_on || wanted) {
-        bypass->started_count += own->runs ? 0 : 1;
-        own->runs = true;
-        own->latest_ms = now_ms;
+        bypass->started_count += own->bypass_runs ? 0 : 1;
+        own->bypass_runs = true;
+        own->bypass_ms = now_ms;
         flow_set_bypass(&latest->entry->flow, SIDE_CLIENT, true);
-    } else if (own->runs && now_ms - own->latest_ms >= BYPASS_SETTLE_MS) {
+    } else if (own->bypass_runs && now_ms - own->bypass_ms >= BYPASS_SETTLE_MS) {
         bypass->ended_count++;
-        own->runs = false;
+        own->bypass_runs = false;
         flow_set_bypass(&latest->entry->flow, SIDE_CLIENT, false);
     }
     if (wanted)

@@ -27,15 +27,6 @@
 #define BYPASS_HOLE_MS     200   /* a hole at the server that lasts so long is no reordering: RFC 6298 */
 #define BYPASS_SETTLE_MS   250   /* after the bit is off, packets that passed with it may still show */
 
-/* Kept with each session; times are the clock's low 32 bits of ms. */
-struct bypass_memory {
-    uint32_t latest_ms; /* the latest packet while octets could pass */
-    uint32_t hole_ms;   /* octets from `hole` on are missing at the server since */
-    uint32_t hole;
-    uint32_t rest_end; /* everything is looked at until the client's octets up to here are acknowledged */
-    bool is_on : 1, runs : 1, has_hole : 1, rests : 1;
-};
-
 struct bypass {
     uint32_t bit, mask;
     bool enabled; /* else what is on, from an earlier run, is put off */

@@ -71,16 +71,11 @@ bool enforcer_is_busy(const struct enforcer *enforcer)
     return enforcer->deciding_count > 0 || parting_count(enforcer->partings) > 0;
 }
 
-static struct enforcer_memory *memory_of(struct tracker_session *tracked)
+static void set_state(struct enforcer *enforcer, struct watched *watched, enum enforcer_state state)
 {
-    return &watched_of(tracked)->gate;
-}
-
-static void set_state(struct enforcer *enforcer, struct enforcer_memory *memory, enum enforcer_state state)
-{
-    enforcer->deciding_count += state != ENFORCER_PASSING && memory->state == ENFORCER_PASSING ? 1 : 0;
-    enforcer->deciding_count -= state == ENFORCER_PASSING && memory->state != ENFORCER_PASSING ? 1 : 0;
-    memory->state = state;
+    enforcer->deciding_count += state != ENFORCER_PASSING && watched->state == ENFORCER_PASSING ? 1 : 0;
+    enforcer->deciding_count -= state == ENFORCER_PASSING && watched->state != ENFORCER_PASSING ? 1 : 0;
+    watched->state = state;
 }
 
 static const struct policy_limits *limits_of(const struct tracker_session *tracked)
@@ -116,10 +111,10 @@ static void refused(struct enforcer *enforcer, struct tracker_session *tracked, 
 
 /* With its SYN before us. */
 static enum queue_verdict refuse(struct enforcer *enforcer, struct tracker_session *tracked,
-                                 struct enforcer_memory *memory, const struct packet *syn, uint64_t now_us)
+                                 struct watched *watched, const struct packet *syn, uint64_t now_us)
 {
     if (refuses_by_421(tracked)) {
-        set_state(enforcer, memory, ENFORCER_REFUSING);
+        set_state(enforcer, watched, ENFORCER_REFUSING);
         return QUEUE_ACCEPT;
     }
     parting_refuse_syn(enforcer->partings, syn);
@@ -161,9 +156,9 @@ static void held_wake(void *context)
 }
 
 /* After limiter_take() or limiter_leave(), so nobody wakes it any more. */
-static void forget_held(struct enforcer *enforcer, struct enforcer_memory *memory)
+static void forget_held(struct enforcer *enforcer, struct watched *watched)
 {
-    struct held *held = memory->held;
+    struct held *held = watched->held;
 
     pthread_mutex_lock(&enforcer->woken_lock);
     for (struct held **link = &enforcer->woken; held->woken && *link != NULL; link = &(*link)->next_woken) {
@@ -181,13 +176,13 @@ static void forget_held(struct enforcer *enforcer, struct enforcer_memory *memor
         held->next->previous = held->previous;
     enforcer->held_count--;
     free(held);
-    set_state(enforcer, memory, ENFORCER_PASSING);
+    set_state(enforcer, watched, ENFORCER_PASSING);
 }
 
-static void leave_queue(struct enforcer *enforcer, struct enforcer_memory *memory, uint64_t now_us)
+static void leave_queue(struct enforcer *enforcer, struct watched *watched, uint64_t now_us)
 {
-    limiter_leave(enforcer->options.limiter, &memory->held->waiter, now_us);
-    forget_held(enforcer, memory);
+    limiter_leave(enforcer->options.limiter, &watched->held->waiter, now_us);
+    forget_held(enforcer, watched);
 }
 
 /* False: not granted. */
@@ -205,13 +200,13 @@ static void granted(struct enforcer *enforcer, struct held *held, uint64_t now_u
 
     if (!take_place(enforcer, held))
         return;
-    forget_held(enforcer, memory_of(tracked));
+    forget_held(enforcer, watched_of(tracked));
     tracker_session_hold(enforcer->options.tracker, tracked, false, now_us);
     packet_queue_release(enforcer->options.queue, packet_id, QUEUE_ACCEPT);
 }
 
 static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session *tracked,
-                               struct enforcer_memory *memory, const struct packet *syn,
+                               struct watched *watched, const struct packet *syn,
                                const struct queue_packet *queued, uint64_t now_us)
 {
     struct held *held = NULL;
@@ -220,7 +215,7 @@ static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session
         held = calloc(1, sizeof *held);
     if (held == NULL) {
         enforcer->stats.held_full++;
-        return refuse(enforcer, tracked, memory, syn, now_us);
+        return refuse(enforcer, tracked, watched, syn, now_us);
     }
     *held = (struct held){.next = enforcer->held,
                           .enforcer = enforcer,
@@ -239,14 +234,14 @@ static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session
     enforcer->held = held;
     enforcer->held_count++;
     enforcer->stats.held++;
-    memory->held = held;
-    set_state(enforcer, memory, ENFORCER_HELD);
+    watched->held = held;
+    set_state(enforcer, watched, ENFORCER_HELD);
     tracked->session.action = ACTION_HELD;
     say(enforcer, tracked, ACTION_HELD);
     tracker_session_hold(enforcer->options.tracker, tracked, true, now_us);
     if (limiter_wait(enforcer->options.limiter, tracked->session.policy, &held->waiter, now_us) &&
         take_place(enforcer, held)) {
-        forget_held(enforcer, memory);
+        forget_held(enforcer, watched);
         tracker_session_hold(enforcer->options.tracker, tracked, false, now_us);
         return QUEUE_ACCEPT;
     }
@@ -257,16 +252,17 @@ static enum queue_verdict hold(struct enforcer *enforcer, struct tracker_session
 static void refuse_held(struct enforcer *enforcer, struct held *held, uint64_t now_us)
 {
     struct tracker_session *tracked = held->tracked;
-    struct enforcer_memory *memory = memory_of(tracked);
+    struct watched *watched = watched_of(tracked);
     struct packet syn = {.source = tracked->session.connection->client,
                          .destination = tracked->session.connection->server,
                          .flags = PACKET_SYN,
                          .sequence = held->sequence};
     uint32_t packet_id = held->packet_id;
 
-    leave_queue(enforcer, memory, now_us);
+    leave_queue(enforcer, watched, now_us);
     tracker_session_hold(enforcer->options.tracker, tracked, false, now_us);
-    packet_queue_release(enforcer->options.queue, packet_id, refuse(enforcer, tracked, memory, &syn, now_us));
+    packet_queue_release(enforcer->options.queue, packet_id,
+                         refuse(enforcer, tracked, watched, &syn, now_us));
 }
 
 static void client_left(struct enforcer *enforcer, struct held *held, uint64_t now_us)
@@ -274,7 +270,7 @@ static void client_left(struct enforcer *enforcer, struct held *held, uint64_t n
     struct tracker_session *tracked = held->tracked;
     uint32_t packet_id = held->packet_id;
 
-    leave_queue(enforcer, memory_of(tracked), now_us);
+    leave_queue(enforcer, watched_of(tracked), now_us);
     packet_queue_release(enforcer->options.queue, packet_id, QUEUE_DROP);
     tracker_session_close(enforcer->options.tracker, tracked, SESSION_END_CLIENT_FIN, ACTION_HELD, now_us);
 }
@@ -321,23 +317,23 @@ static struct tracker_session *closing_one(struct enforcer *enforcer, uint32_t l
     return tracker_linked(enforcer->options.tracker, link);
 }
 
-static void leave_closing(struct enforcer *enforcer, struct enforcer_memory *memory)
+static void leave_closing(struct enforcer *enforcer, struct watched *watched)
 {
-    if (memory->previous != 0)
-        memory_of(closing_one(enforcer, memory->previous))->next = memory->next;
+    if (watched->previous != 0)
+        watched_of(closing_one(enforcer, watched->previous))->next = watched->next;
     else
-        enforcer->closing = memory->next;
-    if (memory->next != 0)
-        memory_of(closing_one(enforcer, memory->next))->previous = memory->previous;
-    memory->next = memory->previous = 0;
+        enforcer->closing = watched->next;
+    if (watched->next != 0)
+        watched_of(closing_one(enforcer, watched->next))->previous = watched->previous;
+    watched->next = watched->previous = 0;
 }
 
 /* True when it is done; the session is gone then. */
 static bool try_to_close(struct enforcer *enforcer, struct tracker_session *tracked,
-                         const struct enforcer_memory *memory, uint64_t now_us)
+                         const struct watched *watched, uint64_t now_us)
 {
     char text[PARTING_TEXT];
-    const uint64_t waited_us = (uint64_t)((uint32_t)(now_us / 1000) - memory->since_ms) * 1000;
+    const uint64_t waited_us = (uint64_t)((uint32_t)(now_us / 1000) - watched->closing_ms) * 1000;
     size_t length;
 
     if (session_in_doubt(&tracked->session) && waited_us < ENFORCER_DOUBT_US)
@@ -359,10 +355,10 @@ static void look_at_closing(struct enforcer *enforcer, uint64_t now_us)
 
     for (uint32_t link = enforcer->closing; link != 0; link = next) {
         struct tracker_session *tracked = closing_one(enforcer, link);
-        const struct enforcer_memory *memory = memory_of(tracked);
+        const struct watched *watched = watched_of(tracked);
 
-        next = memory->next;
-        (void)try_to_close(enforcer, tracked, memory, now_us);
+        next = watched->next;
+        (void)try_to_close(enforcer, tracked, watched, now_us);
     }
 }
 
@@ -370,44 +366,44 @@ static void look_at_closing(struct enforcer *enforcer, uint64_t now_us)
 
 void enforcer_opened(struct enforcer *enforcer, struct tracker_session *tracked)
 {
-    struct enforcer_memory *memory = memory_of(tracked);
+    struct watched *watched = watched_of(tracked);
 
     if (tracked->entry->flow.state != FLOW_SYN_SEEN)
         return; /* it runs already: only counted */
     if (tracked->answer != LIMITER_ADMIT)
-        set_state(enforcer, memory,
+        set_state(enforcer, watched,
                   tracked->answer == LIMITER_REFUSE ? ENFORCER_TO_REFUSE : ENFORCER_TO_HOLD);
 }
 
 void enforcer_close(struct enforcer *enforcer, struct tracker_session *tracked, uint64_t now_us)
 {
-    struct enforcer_memory *memory = memory_of(tracked);
+    struct watched *watched = watched_of(tracked);
 
-    if (memory->state != ENFORCER_PASSING)
+    if (watched->state != ENFORCER_PASSING)
         return;
-    set_state(enforcer, memory, ENFORCER_CLOSING);
-    memory->since_ms = (uint32_t)(now_us / 1000);
-    memory->previous = 0;
-    memory->next = enforcer->closing;
+    set_state(enforcer, watched, ENFORCER_CLOSING);
+    watched->closing_ms = (uint32_t)(now_us / 1000);
+    watched->previous = 0;
+    watched->next = enforcer->closing;
     enforcer->closing = tracker_link(enforcer->options.tracker, tracked);
-    if (memory->next != 0)
-        memory_of(closing_one(enforcer, memory->next))->previous = enforcer->closing;
+    if (watched->next != 0)
+        watched_of(closing_one(enforcer, watched->next))->previous = enforcer->closing;
     enforcer->look_us = now_us; /* not now: the tracker is busy with it */
 }
 
 void enforcer_forget(struct enforcer *enforcer, struct tracker_session *tracked)
 {
-    struct enforcer_memory *memory = memory_of(tracked);
+    struct watched *watched = watched_of(tracked);
 
-    if (memory->state == ENFORCER_HELD) { /* its place in the table was taken: the client will try again */
-        uint32_t packet_id = memory->held->packet_id;
+    if (watched->state == ENFORCER_HELD) { /* its place in the table was taken: the client will try again */
+        uint32_t packet_id = watched->held->packet_id;
 
-        leave_queue(enforcer, memory, clock_monotonic_us());
+        leave_queue(enforcer, watched, clock_monotonic_us());
         packet_queue_release(enforcer->options.queue, packet_id, QUEUE_DROP);
     }
-    if (memory->state == ENFORCER_CLOSING)
-        leave_closing(enforcer, memory);
-    set_state(enforcer, memory, ENFORCER_PASSING);
+    if (watched->state == ENFORCER_CLOSING)
+        leave_closing(enforcer, watched);
+    set_state(enforcer, watched, ENFORCER_PASSING);
 }
 
 /* ---- packets ---- */
@@ -416,7 +412,7 @@ bool enforcer_takes(struct enforcer *enforcer, const struct packet *packet, cons
                     uint64_t now_us, enum queue_verdict *verdict)
 {
     struct tracker_session *tracked;
-    const struct enforcer_memory *memory;
+    const struct watched *watched;
     enum side sender;
 
     *verdict = QUEUE_DROP;
@@ -429,8 +425,8 @@ bool enforcer_takes(struct enforcer *enforcer, const struct packet *packet, cons
     if (enforcer->held_count == 0 ||
         (tracked = tracker_find(enforcer->options.tracker, packet, &sender)) == NULL)
         return false;
-    memory = memory_of(tracked);
-    return memory->state == ENFORCER_HELD && held_takes(enforcer, memory->held, sender, packet, now_us);
+    watched = watched_of(tracked);
+    return watched->state == ENFORCER_HELD && held_takes(enforcer, watched->held, sender, packet, now_us);
 }
 
 enum queue_verdict enforcer_judge(struct enforcer *enforcer, const struct packet *packet,
@@ -439,24 +435,24 @@ enum queue_verdict enforcer_judge(struct enforcer *enforcer, const struct packet
     enum side sender;
     struct tracker_session *tracked =
         enforcer->deciding_count > 0 ? tracker_find(enforcer->options.tracker, packet, &sender) : NULL;
-    struct enforcer_memory *memory = tracked != NULL ? memory_of(tracked) : NULL;
+    struct watched *watched = tracked != NULL ? watched_of(tracked) : NULL;
 
-    if (memory == NULL)
+    if (watched == NULL)
         return QUEUE_ACCEPT;
-    switch (memory->state) {
+    switch (watched->state) {
     case ENFORCER_PASSING:
     case ENFORCER_HELD:
         break;
     case ENFORCER_TO_REFUSE:
-        return refuse(enforcer, tracked, memory, packet, now_us);
+        return refuse(enforcer, tracked, watched, packet, now_us);
     case ENFORCER_TO_HOLD:
-        return hold(enforcer, tracked, memory, packet, queued, now_us);
+        return hold(enforcer, tracked, watched, packet, queued, now_us);
     case ENFORCER_REFUSING:
         if (sender == SIDE_CLIENT && tracked->entry->flow.state == FLOW_ESTABLISHED)
             return refuse_with_text(enforcer, tracked, now_us);
         break;
     case ENFORCER_CLOSING:
-        return try_to_close(enforcer, tracked, memory, now_us) ? QUEUE_DROP : QUEUE_ACCEPT;
+        return try_to_close(enforcer, tracked, watched, now_us) ? QUEUE_DROP : QUEUE_ACCEPT;
     }
     return QUEUE_ACCEPT;
 }

@@ -41,18 +41,6 @@ enum ONE_OCTET enforcer_state {
     ENFORCER_CLOSING, /* waits for a harmless moment */
 };
 
-/* Kept with each session. */
-struct enforcer_memory {
-    union {
-        struct held *held; /* while it is held */
-        struct {           /* of those that are closing: tracker_link() */
-            uint32_t next, previous;
-        };
-    };
-    uint32_t since_ms; /* closing; the clock's low 32 bits */
-    enum enforcer_state state;
-};
-
 struct enforcer_options {
     struct tracker *tracker;
     struct limiter *limiter;

@@ -32,7 +32,7 @@ bool prober_segment(const struct tracker_session *tracked, enum side side, struc
 
 static void release(struct prober *prober, struct prober_slot *slot)
 {
-    watched_of(slot->tracked)->probe.slot = 0;
+    watched_of(slot->tracked)->probe_slot = 0;
     slot->tracked = NULL;
     prober->busy_count--;
 }
@@ -62,16 +62,16 @@ static void probe(struct prober *prober, struct prober_slot *slot, uint64_t now_
 
 void prober_start(struct prober *prober, struct tracker_session *tracked, enum side side, uint64_t now_us)
 {
-    struct prober_memory *memory = &watched_of(tracked)->probe;
+    struct watched *watched = watched_of(tracked);
 
-    if (memory->slot != 0)
+    if (watched->probe_slot != 0)
         return;
     for (uint32_t i = 0; i < PROBER_SLOTS; i++) {
         struct prober_slot *slot = &prober->slots[i];
 
         if (slot->tracked == NULL) {
             *slot = (struct prober_slot){.tracked = tracked, .side = side};
-            memory->slot = (uint16_t)(i + 1);
+            watched->probe_slot = (uint16_t)(i + 1);
             prober->busy_count++;
             probe(prober, slot, now_us);
             return;
@@ -82,10 +82,10 @@ void prober_start(struct prober *prober, struct tracker_session *tracked, enum s
 
 void prober_forget(struct prober *prober, struct tracker_session *tracked)
 {
-    const struct prober_memory *memory = &watched_of(tracked)->probe;
+    const struct watched *watched = watched_of(tracked);
 
-    if (memory->slot != 0)
-        release(prober, &prober->slots[memory->slot - 1]);
+    if (watched->probe_slot != 0)
+        release(prober, &prober->slots[watched->probe_slot - 1]);
 }
 
 uint64_t prober_deadline_us(const struct prober *prober)

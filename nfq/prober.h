@@ -25,11 +25,6 @@
 #define PROBER_TRIES       4 /* three unanswered ones are evidence (the tracker's count), one for the road */
 #define PROBER_INTERVAL_US 1000000
 
-/* Kept with each session. */
-struct prober_memory {
-    uint16_t slot; /* + 1; 0 = not being probed */
-};
-
 struct prober_slot {
     struct tracker_session *tracked;
     enum side side;

@@ -10,12 +10,25 @@
 
 struct watched {
     struct settings_share *settings; /* it began under */
-    struct enforcer_memory gate;
-    struct bypass_memory bypass;
-    struct prober_memory probe;
+    /* The enforcer's. */
+    union {
+        struct held *held; /* while it is held */
+        struct {           /* of those that are closing: tracker_link() */
+            uint32_t next, previous;
+        };
+    };
+    uint32_t closing_ms; /* since; times are the clock's low 32 bits of ms */
+    /* The bypass's. */
+    uint32_t bypass_ms; /* the latest packet while octets could pass */
+    uint32_t hole_ms;   /* octets from `hole` on are missing at the server since */
+    uint32_t hole;
+    uint32_t rest_end; /* everything is looked at until the client's octets up to here are acknowledged */
+    bool bypass_on : 1, bypass_runs : 1, has_hole : 1, rests : 1;
+    enum enforcer_state state;
+    uint16_t probe_slot; /* the prober's, + 1; 0 = not being probed */
 };
 
-_Static_assert(sizeof(struct watched) <= 48, "a session must stay small");
+_Static_assert(sizeof(struct watched) <= 40, "a session must stay small");
 
 static inline struct watched *watched_of(struct tracker_session *tracked)
 {

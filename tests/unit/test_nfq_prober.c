@@ -235,7 +235,7 @@ static struct prober_slot *ask(struct bench *bench)
     struct prober_slot *slot = &bench->prober.slots[0];
 
     *slot = (struct prober_slot){.tracked = bench->tracked, .side = SIDE_CLIENT, .answer_due = true};
-    watched_of(bench->tracked)->probe.slot = 1;
+    watched_of(bench->tracked)->probe_slot = 1;
     bench->prober.busy_count = 1;
     return slot;
 }
@@ -258,7 +258,7 @@ static void test_only_a_bare_answer_is_swallowed(void **state)
 
     assert_true(swallowed(bench, 100, 507, ""));
     assert_int_equal(bench->prober.busy_count, 0);
-    assert_int_equal(watched_of(bench->tracked)->probe.slot, 0);
+    assert_int_equal(watched_of(bench->tracked)->probe_slot, 0);
     pass(bench, true, 100, 507, PACKET_ACK, "", &packet); /* nobody asked */
     assert_null(prober_match(&bench->prober, &packet));
     assert_false(swallowed(bench, 100, 507, "NOOP\r\n")); /* it speaks */
