@@ -253,10 +253,10 @@ void flow_finish(struct flow *flow, const struct flow_sink *sink, uint64_t now_u
 uint32_t flow_missing_octets(const struct flow *flow, enum side side);
 uint32_t flow_unacked_octets(const struct flow *flow, enum side side);
 
-/* The repeated octets of `side` are big segments only; nothing as big was ever acknowledged, and the other side is
- * heard meanwhile. */
 /* Was the other side heard while octets of `side` stayed unacknowledged? */
 bool flow_is_heard(const struct flow *flow, enum side side);
+/* The repeated octets of `side` are big segments only; nothing as big was ever acknowledged, and the other side is
+ * heard meanwhile. */
 bool flow_only_big_lost(const struct flow *flow, enum side side);
 
 /* Something on the way drops what the client sends beyond the server's window as written, without its scale: every
