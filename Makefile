@@ -83,7 +83,7 @@ analyze:                   ## clang's static analyser, some minutes
 	@CPPFLAGS="$(CPPFLAGS)" tests/lint/run.sh analyze
 
 format:                    ## put the sources into the project's format
-	clang-format -i $(shell git ls-files '*.c' '*.h')
+	clang-format -i $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 fuzz: $(FUZZ_BIN)          ## every fuzz target for FUZZ_SECONDS (10)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/lib/fuzz.sh $^

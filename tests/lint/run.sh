@@ -8,7 +8,7 @@ passed=0 failed=0 skipped=0
 
 mapfile -t sources < <(git ls-files '*.c')
 mapfile -t headers < <(git ls-files '*.h')
-mapfile -t scripts < <(git ls-files | xargs -r grep -lE '^#!(/usr/bin/env |/bin/)(ba|da)?sh' --)
+mapfile -t scripts < <(git ls-files | xargs -r grep -slE '^#!(/usr/bin/env |/bin/)(ba|da)?sh' --)
 mapfile -t program < <(git ls-files '*.c' ':!tests')
 read -ra flags <<<"${CPPFLAGS:--I. -D_GNU_SOURCE}"
 
