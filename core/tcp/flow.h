@@ -15,7 +15,8 @@
  *
  * Bypass:  while flow_set_bypass() is on, octets of that side may pass without coming here. What of them is
  *          acknowledged counts as bypassed at once, neither as lost nor as an observer's gap. What is not
- *          acknowledged tells nothing: whether it passed, or was lost before us, cannot be known.
+ *          acknowledged tells nothing at first: whether it passed, or was lost before us, cannot be known. But its
+ *          first octet is soon repeated, and what is repeated slowly comes here: when it did not, it was lost before us.
  *
  * Owns:    pieces out of order: FLOW_PIECES ranges per direction, FLOW_KEPT_OCTETS octets of them, and in all flows
  *          together what the caller's budget allows. What cannot be kept is passed over (skipped) when its turn comes.
@@ -249,8 +250,9 @@ void flow_on_deadline(struct flow *flow, const struct flow_sink *sink, uint64_t 
 /* Nothing more will come: gives up waiting and lets go what is kept behind acknowledged gaps. */
 void flow_finish(struct flow *flow, const struct flow_sink *sink, uint64_t now_us);
 
-/* Octets of `side` that it has shown to have sent and that are missing here, not acknowledged by anybody. */
-uint32_t flow_missing_octets(const struct flow *flow, enum side side);
+/* Octets of `side` that it has shown to have sent and that are missing here, not acknowledged by anybody. `long_since`: so
+ * long that a bypass does not explain it. */
+uint32_t flow_missing_octets(const struct flow *flow, enum side side, bool long_since);
 uint32_t flow_unacked_octets(const struct flow *flow, enum side side);
 
 /* Was the other side heard while octets of `side` stayed unacknowledged? */

@@ -141,6 +141,14 @@ static inline void side_bypass_to(struct flow_side *own, uint32_t sequence)
     }
 }
 
+/* It has sent octets up to here, seen or not. */
+static inline void side_show(struct flow_side *own, uint32_t sequence)
+{
+    if (sequence_before(own->shown, sequence)) {
+        own->shown = sequence;
+    }
+}
+
 static inline bool side_may_have_bypassed(const struct flow_side *own, uint32_t sequence)
 {
     return (own->flags & FLOW_SIDE_BYPASSED) && sequence_before(sequence, own->bypass_end);

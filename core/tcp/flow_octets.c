@@ -134,10 +134,9 @@ void flow_take_position(struct flow *flow, enum side side, uint32_t sequence, co
         sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);
     } else if (own->flags & FLOW_SIDE_BYPASS) {
         side_bypass_to(own, sequence);
+        side_show(own, sequence);
     } else if (sequence_before(own->next, sequence) && !side_may_have_bypassed(own, sequence - 1)) {
-        if (sequence_before(own->shown, sequence)) {
-            own->shown = sequence;
-        }
+        side_show(own, sequence);
         if (own->hole_us == 0) {
             own->hole_us = low_us(now_us);
         }

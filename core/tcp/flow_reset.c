@@ -92,11 +92,10 @@ enum flow_verdict flow_on_reset(struct flow *flow, enum side side, const struct 
     if (!refusal && (own->flags & FLOW_SIDE_BEGUN)) {
         if (own->flags & FLOW_SIDE_BYPASS) {
             side_bypass_to(own, packet->sequence);
-        } else if (sequence_before(own->shown, packet->sequence)) {
-            own->shown = packet->sequence;
-        } else if (packet->sequence == own->next) {
+        } else if (packet->sequence == own->next && !sequence_before(own->shown, packet->sequence)) {
             own->clean_us = now_us;
         }
+        side_show(own, packet->sequence);
     }
     if (refusal) {
         flow->state = FLOW_CLOSED;

@@ -5,14 +5,16 @@
 
 #define HEARD_US 1000000
 
-uint32_t flow_missing_octets(const struct flow *flow, enum side side)
+uint32_t flow_missing_octets(const struct flow *flow, enum side side, bool long_since)
 {
     const struct flow_side *own = &flow->sides[side_index(side)];
     if (!(own->flags & FLOW_SIDE_SEEN)) {
         return 0;
     }
     uint32_t end = sequence_before(own->highest, own->shown) ? own->shown : own->highest;
-    uint32_t at = side_may_have_bypassed(own, own->next) ? own->bypass_end : own->next, missing = 0;
+    /* What passed unseen is acknowledged in time, or its first octet is repeated, slowly, and seen. */
+    bool passed = side_may_have_bypassed(own, own->next) && !(long_since && own->next == own->acked);
+    uint32_t at = passed ? own->bypass_end : own->next, missing = 0;
     for (const struct flow_piece *piece = own->pieces; piece != NULL && sequence_before(at, end);
          piece = piece->next) {
         if (sequence_before(at, piece->start)) {

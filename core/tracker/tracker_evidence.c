@@ -87,9 +87,9 @@ static enum probe_result passive_probe(const struct flow *flow, enum side side, 
 {
     const struct flow_side *own = &flow->sides[side_index(side)];
     const struct flow_side *sent = &flow->sides[side_index(side_other(side))];
-    *missing = flow_missing_octets(flow, side);
     uint64_t quiet_since_us = own->progress_us > 0 ? own->progress_us : silence_us;
     bool long_enough = now_us >= quiet_since_us + TRACKER_STALL_US;
+    *missing = flow_missing_octets(flow, side, now_us >= quiet_since_us + TRACKER_UNSEEN_US);
     if (*missing > 0 && long_enough) {
         return PROBE_REVEALED;
     }

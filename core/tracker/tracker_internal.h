@@ -10,7 +10,8 @@
 #define TRACKER_TINY_OCTETS                                                                                  \
     2048 /* an unscaled window this small throttles any mail (faults of scaling: 64 octets) */
 #define TRACKER_STALL_US   1000000
-#define TRACKER_UNANSWERED 3 /* repetitions or keepalives without a word */
+#define TRACKER_UNSEEN_US  5000000 /* what passed unseen is acknowledged or repeated sooner */
+#define TRACKER_UNANSWERED 3       /* repetitions or keepalives without a word */
 
 struct tracker_host {
     uint8_t octets[16];

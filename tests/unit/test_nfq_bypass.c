@@ -421,7 +421,7 @@ static void test_what_is_not_acknowledged_tells_nothing(void **state)
     send_body(10);
     struct segment position = make(SIDE_CLIENT, PACKET_ACK, at[0], NULL, 0);
     cross(SIDE_CLIENT, &position, NULL);
-    assert_int_equal(flow_missing_octets(the_flow(), SIDE_CLIENT), 0);
+    assert_int_equal(flow_missing_octets(the_flow(), SIDE_CLIENT, false), 0);
     server_acknowledges();
     assert_int_equal(the_session()->session.dialogue.octets[0], at[0] - 0xfff00000u);
     assert_false(the_flow()->sides[0].flags & (FLOW_SIDE_GAP | FLOW_SIDE_LOST_BEFORE | FLOW_SIDE_LOST_AFTER));
@@ -451,6 +451,66 @@ static void test_a_dead_server_side_is_known(void **state)
     finish();
     assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
     assert_int_equal(verdict.phase, PHASE_BODY);
+}
+
+/* The client's full segments are lost before us from the first one on: nothing of the body comes here, but what is small
+ * shows that it was sent. */
+static void lose_a_body_before_us(void)
+{
+    open_session();
+    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    ask("DATA\r\n", "354 go\r\n");
+    assert_int_equal(connection_mark, BIT);
+    send_octets(SIDE_CLIENT, 0, NULL, 0);
+    at[0] += 10 * SEGMENT;
+}
+
+/* What the server says acknowledges nothing of them. */
+static void say_without_them(const char *text, uint8_t flags)
+{
+    at[0] -= 10 * SEGMENT;
+    send_octets(SIDE_SERVER, flags, text, strlen(text));
+    at[0] += 10 * SEGMENT;
+}
+
+static void test_an_announced_body_lost_before_us_is_known(void **state)
+{
+    (void)state;
+    lose_a_body_before_us();
+    now_us += 10000 * MS;
+    tracker_on_deadline(tracker, now_us);
+    send_octets(SIDE_CLIENT, 0, NULL, 0); /* to a probe */
+    now_us += 300000 * MS;
+    say_without_them("421 4.4.2 timeout exceeded\r\n", PACKET_PSH);
+    send_octets(SIDE_CLIENT, 0, NULL, 0);
+    say_without_them("", PACKET_FIN);
+    finish();
+    assert_int_equal(verdict.fault, FAULT_CLIENT_NETWORK);
+    assert_int_equal(verdict.cause, CAUSE_PATH_MTU_BLACK_HOLE);
+}
+
+static void test_who_gives_up_on_a_body_lost_before_us_is_not_accused(void **state)
+{
+    (void)state;
+    lose_a_body_before_us();
+    now_us += 60000 * MS;
+    tracker_on_deadline(tracker, now_us);
+    send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
+    finish();
+    assert_int_equal(verdict.fault, FAULT_CLIENT_NETWORK);
+}
+
+/* Not so when there was no time yet to acknowledge or repeat it. */
+static void test_who_breaks_off_while_octets_are_under_way_is_known(void **state)
+{
+    (void)state;
+    lose_a_body_before_us();
+    now_us += 1500 * MS;
+    tracker_on_deadline(tracker, now_us);
+    send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
+    finish();
+    assert_int_not_equal(verdict.fault, FAULT_CLIENT_NETWORK);
 }
 
 static void test_a_hole_at_the_server_puts_it_off(void **state)
@@ -578,6 +638,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_client_that_stops_in_a_line_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_not_acknowledged_tells_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_dead_server_side_is_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_announced_body_lost_before_us_is_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_gives_up_on_a_body_lost_before_us_is_not_accused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_who_breaks_off_while_octets_are_under_way_is_known, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
