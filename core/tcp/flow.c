@@ -152,6 +152,9 @@ enum flow_verdict flow_on_packet(struct flow *flow, enum side side, const struct
 void flow_set_bypass(struct flow *flow, enum side side, bool on)
 {
     struct flow_side *own = flow_side_of(flow, side);
+    if (on && !(own->flags & FLOW_SIDE_BYPASS)) {
+        own->mean_size = 0; /* of what comes from now on */
+    }
     own->flags = on ? own->flags | FLOW_SIDE_BYPASS : own->flags & ~(uint32_t)FLOW_SIDE_BYPASS;
 }
 

@@ -151,7 +151,7 @@ struct flow_side {
     uint8_t syn_count;
     uint8_t rtt_most_ticks;          /* the longest round trip, in FLOW_RTT_TICK_US */
     uint16_t twin_ticks[FLOW_TWINS]; /* when, in FLOW_TWIN_TICK_US */
-    uint16_t mean_size;              /* of its segments with octets, smoothed */
+    uint16_t mean_size; /* of its segments with octets, smoothed; in a bypass of the large ones */
     uint32_t twin_hashes[FLOW_TWINS];
 };
 

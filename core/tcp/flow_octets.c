@@ -101,7 +101,8 @@ void flow_take_segment(struct flow *flow, enum side side, const struct packet *p
         own->biggest_sent = size;
         own->biggest_end = end;
     }
-    if (size > 0) {
+    bool counts = size >= BIG_SEGMENT_OCTETS || !(own->flags & FLOW_SIDE_BYPASS);
+    if (size > 0 && counts) { /* in a bypass all small ones are seen, and of the large ones only some */
         own->mean_size = own->mean_size == 0 ? size : (uint16_t)((7u * own->mean_size + size) / 8);
     }
     if (sequence_before(own->highest, end)) {

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/tracker/tracker.h"
+#include "core/tracker/tracker_internal.h"
 #include "nfq/bypass.h"
 #include "nfq/watched.h"
 #include "nfq/segment.h"
@@ -513,6 +513,32 @@ static void test_who_breaks_off_while_octets_are_under_way_is_known(void **state
     assert_int_not_equal(verdict.fault, FAULT_CLIENT_NETWORK);
 }
 
+/* How many segments carried a body is told from the size of the large ones that are seen, not from the small ones alone. */
+static void test_small_segments_tell_nothing_of_the_large_ones(void **state)
+{
+    (void)state;
+    static uint8_t octets[SEGMENT];
+    struct leg_evidence evidence;
+    memset(octets, 'x', sizeof octets);
+    open_session();
+    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    ask("DATA\r\n", "354 go\r\n");
+    for (unsigned i = 0; i < 100; i++) {
+        send_body(2);
+        send_octets(SIDE_CLIENT, PACKET_PSH, octets, 104);
+        server_acknowledges();
+    }
+    tracker_evidence(the_session(), SIDE_CLIENT, now_us, now_us, &evidence);
+    assert_int_equal(evidence.came_segments, 0); /* not known: no large one was seen */
+    octets[sizeof octets - 1] = '\n';            /* these come to the queue */
+    send_octets(SIDE_CLIENT, PACKET_PSH, octets, sizeof octets);
+    send_octets(SIDE_CLIENT, PACKET_PSH, octets, 104);
+    server_acknowledges();
+    tracker_evidence(the_session(), SIDE_CLIENT, now_us, now_us, &evidence);
+    assert_in_range(evidence.came_segments, 200, 220); /* of 303 */
+}
+
 static void test_a_hole_at_the_server_puts_it_off(void **state)
 {
     (void)state;
@@ -643,6 +669,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_who_breaks_off_while_octets_are_under_way_is_known, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_small_segments_tell_nothing_of_the_large_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
