@@ -18,6 +18,11 @@ CONNECTING = ("connect", "expect-no-service", "probe")
 WAIT = 30.0  # seconds for a reply, unless within= says otherwise
 
 
+def mail_from(sender, step):
+    """With size=, as clients say it where the server offers SIZE."""
+    return f"MAIL FROM:<{sender}>" + (f" SIZE={size_of(step.options['size'])}" if "size" in step.options else "")
+
+
 class Session:
     def __init__(self, order, index, marks):
         self.order, self.index, self.marks = order, index, marks
@@ -149,16 +154,16 @@ class Session:
         recipient = step.options.get("to", "u1@server.test")
         wait = step.number("within", WAIT)
         if "bdat" in step.words:
-            self.command(f"MAIL FROM:<{sender}>", "250", wait)
+            self.command(mail_from(sender, step), "250", wait)
             self.command(f"RCPT TO:<{recipient}>", "250", wait)
             self.do_bdat(step)
             return
         if "pipelined" in step.words:
-            self.connection.send(f"MAIL FROM:<{sender}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
+            self.connection.send(f"{mail_from(sender, step)}\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
             for code in ("250", "250", "354"):
                 self.expect(code, wait)
         else:
-            self.command(f"MAIL FROM:<{sender}>", "250", wait)
+            self.command(mail_from(sender, step), "250", wait)
             self.command(f"RCPT TO:<{recipient}>", "250", wait)
             self.command("DATA", "354", wait)
         self.do_body(step)
@@ -189,7 +194,7 @@ class Session:
             code, _, text = step.rest.partition(" ")
             self.command(text, code)
         elif verb == "envelope":
-            self.command("MAIL FROM:<u1@client.test>", "250")
+            self.command(mail_from("u1@client.test", step), "250")
             self.command(f"RCPT TO:<{step.options.get('to', 'u1@server.test')}>", "250")
         elif verb == "data":
             self.command("DATA", "354", step.number("within", WAIT))
