@@ -1,6 +1,5 @@
 #include "core/session/session.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +10,6 @@
 _Static_assert(sizeof(struct session) <= sizeof(struct dialogue) + 208, "a session must stay small");
 
 #define PROBE_AFTER_MS 5000
-#define LAST_WORDS_US  UINT64_C(120000000)
-#define LAST_REPLY_US  UINT64_C(600000000)
 
 enum phase session_phase(const struct session *session)
 {
@@ -122,8 +119,7 @@ static bool leg_is_stuck(const struct session *session, enum side side)
            leg->probe == PROBE_REVEALED || (leg->flags & LEG_TIMED_OUT) != 0;
 }
 
-/* Charges the time up to now to whoever was waited for. */
-static void session_charge(struct session *session, uint64_t now_us)
+void session_charge(struct session *session, uint64_t now_us)
 {
     enum side debtor = session_debtor(session);
     enum account account, network;
@@ -199,9 +195,7 @@ static void silence_ends(struct session *session, uint64_t now_us)
     }
 }
 
-/* After an event: is the debt another one, or did the debtor at least say something? */
-static void session_update_turn(struct session *session, enum side spoke, enum side debtor_before,
-                                uint64_t now_us)
+void session_update_turn(struct session *session, enum side spoke, enum side debtor_before, uint64_t now_us)
 {
     bool inferred = dialogue_tls(&session->dialogue)->established;
     if (spoke == debtor_before && spoke != SIDE_NONE && session->legs != NULL && !inferred &&
@@ -222,54 +216,6 @@ static void session_update_turn(struct session *session, enum side spoke, enum s
     }
     neighbours_phase(session_neighbours(session), session->connection->seat, session->dialogue.phase);
     session_forecast_look(session, now_us);
-}
-
-/* The whole session lasted too long and it is enforced: as soon as a 421 harms nobody. */
-static void close_when_harmless(struct session *session)
-{
-    bool ended = session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY;
-    if ((session->flags & SESSION_TIME_CLOSING) == 0 || ended) {
-        return;
-    }
-    bool overdue = (session->flags & SESSION_TIME_OVERDUE) != 0;
-    if (dialogue_may_speak(&session->dialogue) || (overdue && !session_in_doubt(session))) {
-        session->wants |= SESSION_WANT_CLOSE | SESSION_WANT_SAMPLE;
-    }
-}
-
-/* As they stand, while it has a place. */
-static void session_take_counts(struct session *session)
-{
-    if (session->caller->limiter != NULL) {
-        struct limiter_counts counts = {0};
-        limiter_count(session->caller->limiter, &session->ticket, &counts);
-        if (counts.concurrent != 0) {
-            counts.would_refuse = session->counts.would_refuse;
-            counts.would_hold = session->counts.would_hold;
-            counts.met = session->counts.met;
-            counts.limit = session->counts.limit;
-            session->counts = counts;
-        }
-    }
-}
-
-static void session_decide_end(struct session *session, enum session_end end,
-                               const struct session_moment *moment)
-{
-    session->end = end;
-    session->moment = *moment;
-    session_near_end(session, end);
-    session_take_counts(session);
-}
-
-void session_release_place(struct session *session, uint64_t now_us)
-{
-    if (session->caller->limiter != NULL) {
-        if (session->end == SESSION_END_NONE) {
-            session_take_counts(session);
-        }
-        limiter_release(session->caller->limiter, &session->ticket, now_us);
-    }
 }
 
 void session_on_held(struct session *session, bool held, uint64_t now_us)
@@ -387,14 +333,6 @@ static bool speaks_out_of_turn(struct session *session, enum side side, const st
     return !answers;
 }
 
-/* Did the server's words and the end come in one breath? */
-static bool leave_was_taken(const struct session *session, enum session_end end, uint64_t now_us)
-{
-    bool at_once =
-        session->moment.owed_by == SIDE_CLIENT || now_us < session->progress_us + FACTS_WAITED_FOR_US;
-    return (session->flags & SESSION_OUT_OF_TURN) != 0 && end != SESSION_END_CLIENT_LOST && at_once;
-}
-
 static void before_octets(struct session *session, enum side side, enum side debtor, uint64_t now_us)
 {
     enum phase phase = session->dialogue.phase;
@@ -424,7 +362,7 @@ void session_on_octets(struct session *session, enum side side, const uint8_t *o
         session_after_server(session, &before, mails_before);
     }
     session_update_turn(session, side, debtor, now_us);
-    close_when_harmless(session);
+    session_close_when_harmless(session);
 }
 
 void session_on_skipped(struct session *session, enum side side, uint64_t length, uint64_t now_us)
@@ -460,90 +398,12 @@ void session_on_pushed_back(struct session *session, enum side side, bool pushed
     session_update_turn(session, SIDE_NONE, debtor, now_us);
 }
 
-bool session_acceptance_undelivered(const struct session *session, uint64_t at_us)
-{
-    if (!session->dialogue.mail_accepted_unread || session->legs == NULL) {
-        return false;
-    }
-    return leg_undelivered(&session->legs[side_index(SIDE_CLIENT)], at_us);
-}
-
-/* An end that accuses nobody may give way to a later one that does: the last reply is still under way to the client. */
-static bool end_may_give_way(const struct session *session)
-{
-    return (session->end == SESSION_END_SERVER_FIN || session->end == SESSION_END_SERVER_RESET) &&
-           (session->dialogue.flags & (DIALOGUE_221_SEEN | DIALOGUE_QUIT_SENT)) != 0;
-}
-
-/* It does when the client's leg was lost meanwhile, or the client left without ever acknowledging the acceptance
- * (faults of the kind "250 lost towards the client"). */
-static bool end_gives_way(const struct session *session, enum session_end end, uint64_t now_us)
-{
-    if (!end_may_give_way(session)) {
-        return false;
-    }
-    bool client_left = end == SESSION_END_CLIENT_FIN || end == SESSION_END_CLIENT_RESET;
-    return end == SESSION_END_CLIENT_LOST || (client_left && session_acceptance_undelivered(session, now_us));
-}
-
-void session_on_end(struct session *session, enum session_end end, uint64_t now_us)
-{
-    enum side debtor = session_debtor(session);
-    session_charge(session, now_us);
-    if (session->end == SESSION_END_NONE || end_gives_way(session, end, now_us)) {
-        struct session_moment moment = session_picture(session, now_us);
-        if (leave_was_taken(session, end, now_us)) {
-            moment = session->moment;
-        } else {
-            session->flags &= ~(uint32_t)SESSION_OUT_OF_TURN;
-        }
-        session_decide_end(session, end, &moment);
-        session->flags |= SESSION_SAMPLED_CLIENT | SESSION_SAMPLED_SERVER;
-    }
-    if (session_acceptance_undelivered(session, now_us)) {
-        session->flags |= SESSION_DUPLICATE;
-    }
-    session_near_ended(session, end, now_us);
-    switch (end) {
-    case SESSION_END_CLIENT_FIN:
-        session->flags |= SESSION_CLIENT_LEFT;
-        break;
-    case SESSION_END_SERVER_FIN:
-        session->flags |= SESSION_SERVER_LEFT;
-        break;
-    case SESSION_END_CLIENT_LOST:
-        if (session->dialogue.mail_accepted_unread) {
-            session->flags |= SESSION_DUPLICATE;
-        }
-        session->flags |= SESSION_CLIENT_GONE | SESSION_CLIENT_LEFT;
-        break;
-    case SESSION_END_CLIENT_RESET:
-        session->flags |= SESSION_CLIENT_GONE | SESSION_CLIENT_LEFT;
-        break;
-    case SESSION_END_SERVER_RESET:
-    case SESSION_END_SERVER_LOST:
-    case SESSION_END_CONNECT_FAILED:
-        session->flags |= SESSION_SERVER_GONE | SESSION_SERVER_LEFT;
-        break;
-    case SESSION_END_NONE:
-    case SESSION_END_REPLY:
-    case SESSION_END_WITNESS:
-    case SESSION_END_REFUSED:
-    case SESSION_END_DRAIN:
-    case SESSION_END_OVERLOAD:
-    case SESSION_END_CAPTURE:
-    case SESSION_END_COUNT:
-        break;
-    }
-    session_update_turn(session, SIDE_NONE, debtor, now_us);
-}
-
 void session_set_evidence(struct session *session, enum side side, const struct leg_evidence *evidence,
                           uint64_t now_us)
 {
     uint32_t sampled = side == SIDE_CLIENT ? SESSION_SAMPLED_CLIENT : SESSION_SAMPLED_SERVER;
     if (session->end != SESSION_END_NONE) {
-        if ((session->flags & sampled) && !(side == SIDE_CLIENT && end_may_give_way(session))) {
+        if ((session->flags & sampled) && !(side == SIDE_CLIENT && session_end_may_give_way(session))) {
             return;
         }
         session->flags |= sampled;
@@ -581,223 +441,4 @@ uint32_t session_take_wants(struct session *session)
     uint32_t wants = session->wants;
     session->wants = 0;
     return wants;
-}
-
-/* Between mails a side may be silent at leisure: neither probed nor noticed, only the idle limit counts. */
-static bool session_is_idle(const struct session *session)
-{
-    return session->dialogue.phase == PHASE_IDLE && session_debtor(session) == SIDE_CLIENT;
-}
-
-static uint64_t session_silence_limit_us(const struct session *session)
-{
-    if (session_is_idle(session)) {
-        return session_timeouts(session)->idle_us;
-    }
-    return policy_silence_us(session_timeouts(session), session_phase(session));
-}
-
-static uint64_t earlier(uint64_t deadline_us, uint64_t since_us, uint64_t after_us, bool done)
-{
-    if (done || after_us == 0 || since_us + after_us >= deadline_us) {
-        return deadline_us;
-    }
-    return since_us + after_us;
-}
-
-/* The silence after which the next probe is due. */
-static uint64_t session_next_probe_us(const struct session *session)
-{
-    return (uint64_t)session->probe_after_ms * 1000
-           << ((session->flags & SESSION_PROBES_MASK) >> SESSION_PROBES_BIT);
-}
-
-static void session_count_probe(struct session *session)
-{
-    uint32_t count = (session->flags & SESSION_PROBES_MASK) >> SESSION_PROBES_BIT;
-    if (count == SESSION_PROBES_MAX) {
-        session->flags |= SESSION_PROBED; /* that was the last */
-        return;
-    }
-    session->flags = (session->flags & ~SESSION_PROBES_MASK) | (count + 1) << SESSION_PROBES_BIT;
-}
-
-/* The client has half-closed and still listens; the server has not answered with its own end. The verdict stands, but whoever
- * enforces a limit does not wait for such a server without end. */
-static bool session_is_half_closed(const struct session *session)
-{
-    return session->end == SESSION_END_CLIENT_FIN && session_timeouts(session)->action == POLICY_ENFORCE &&
-           (session->flags & (SESSION_SERVER_LEFT | SESSION_SERVER_GONE | SESSION_CLIENT_GONE)) == 0;
-}
-
-uint64_t session_deadline_us(const struct session *session)
-{
-    uint64_t deadline_us = SESSION_NEVER_US;
-    const struct policy_timeouts *timeouts = session_timeouts(session);
-    uint32_t flags = session->flags;
-    if (session_is_half_closed(session)) {
-        return earlier(SESSION_NEVER_US, session->progress_us, session_silence_limit_us(session),
-                       (flags & SESSION_LIMITED) != 0);
-    }
-    if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
-        return SESSION_NEVER_US;
-    }
-    deadline_us = earlier(deadline_us, session->connection->opened_us, timeouts->session_us,
-                          (flags & SESSION_TIME_PASSED) != 0);
-    deadline_us = earlier(deadline_us, session->connection->opened_us, timeouts->session_us * 2,
-                          (flags & (SESSION_TIME_CLOSING | SESSION_TIME_OVERDUE)) != SESSION_TIME_CLOSING);
-    if (session_debtor(session) == SIDE_NONE || session->end == SESSION_END_REPLY) {
-        return deadline_us;
-    }
-    deadline_us = earlier(deadline_us, session->progress_us, session_silence_limit_us(session),
-                          (flags & SESSION_LIMITED) != 0);
-    if (!session_is_idle(session)) {
-        deadline_us = earlier(deadline_us, session->progress_us, session_next_probe_us(session),
-                              (flags & SESSION_PROBED) != 0);
-        deadline_us = earlier(deadline_us, session->progress_us, timeouts->stall_notice_us,
-                              (flags & SESSION_NOTICED) != 0);
-    }
-    return deadline_us;
-}
-
-static bool passed(uint64_t since_us, uint64_t after_us, uint64_t now_us)
-{
-    return after_us != 0 && now_us >= since_us && now_us - since_us >= after_us;
-}
-
-static void would_close(struct session *session)
-{
-    if (session->action == ACTION_NONE) {
-        session->action = ACTION_WOULD_CLOSE;
-    }
-}
-
-static void session_time_passed(struct session *session, uint64_t now_us)
-{
-    bool enforce = session_timeouts(session)->session_action == POLICY_ENFORCE;
-    session->flags |= SESSION_TIME_PASSED;
-    if (!enforce) {
-        would_close(session);
-        return;
-    }
-    session->flags |= SESSION_TIME_CLOSING;
-    if (passed(session->connection->opened_us, session_timeouts(session)->session_us * 2, now_us)) {
-        session->flags |= SESSION_TIME_OVERDUE;
-    }
-    close_when_harmless(session);
-}
-
-/* What a probe has proved of this silence stays proved; only an answer grows old. */
-static bool probe_can_tell_more(const struct session *session, enum side side)
-{
-    if (session->legs == NULL) {
-        return true;
-    }
-    enum probe_result known = session->legs[side_index(side)].probe;
-    return known == PROBE_NONE || known == PROBE_ANSWERED;
-}
-
-/* Whom to probe: the side that owes; both where TLS hides who that is. A message has come whose last record is longer than
- * a final dot: the rest of it may be what is missing. */
-static uint32_t probes_wanted(const struct session *session, enum side debtor)
-{
-    const struct tls_stream *tls = dialogue_tls(&session->dialogue);
-    bool doubtful = tls->established && debtor == SIDE_SERVER &&
-                    session->dialogue.phase == PHASE_END_OF_DATA &&
-                    tls->client_last_length > SESSION_TLS_SHORT_OCTETS;
-    uint32_t wants = 0;
-    if ((debtor == SIDE_CLIENT || doubtful) && probe_can_tell_more(session, SIDE_CLIENT)) {
-        wants |= SESSION_WANT_PROBE_CLIENT;
-    }
-    if (debtor == SIDE_SERVER && probe_can_tell_more(session, SIDE_SERVER)) {
-        wants |= SESSION_WANT_PROBE_SERVER;
-    }
-    return wants;
-}
-
-void session_on_deadline(struct session *session, uint64_t now_us)
-{
-    const struct policy_timeouts *timeouts = session_timeouts(session);
-    enum side debtor = session_debtor(session);
-    session_charge(session, now_us);
-    if (session_is_half_closed(session)) {
-        if (!(session->flags & SESSION_LIMITED) &&
-            passed(session->progress_us, session_silence_limit_us(session), now_us)) {
-            session->flags |= SESSION_LIMITED;
-            session->wants |= SESSION_WANT_CLOSE;
-        }
-        return;
-    }
-    if (session->end != SESSION_END_NONE && session->end != SESSION_END_REPLY) {
-        return;
-    }
-    if ((session->flags & SESSION_TIME_CLOSING) ||
-        (!(session->flags & SESSION_TIME_PASSED) &&
-         passed(session->connection->opened_us, timeouts->session_us, now_us))) {
-        session_time_passed(session, now_us);
-    }
-    if (debtor == SIDE_NONE || session->end == SESSION_END_REPLY) {
-        return;
-    }
-    if (session->dialogue.phase == PHASE_CONNECT) {
-        neighbours_unanswered(session_neighbours(session), session->connection->seat, false, now_us);
-    }
-    if (!session_is_idle(session)) {
-        if (!(session->flags & SESSION_PROBED) &&
-            passed(session->progress_us, session_next_probe_us(session), now_us)) {
-            session_count_probe(session);
-            session->wants = (uint8_t)(session->wants | probes_wanted(session, debtor));
-        }
-        if (!(session->flags & SESSION_NOTICED) &&
-            passed(session->progress_us, timeouts->stall_notice_us, now_us)) {
-            session->flags |= SESSION_NOTICED;
-            session->wants |= SESSION_WANT_STALL_LINE | SESSION_WANT_SAMPLE;
-        }
-    }
-    if (!(session->flags & SESSION_LIMITED) &&
-        passed(session->progress_us, session_silence_limit_us(session), now_us)) {
-        session->flags |= SESSION_LIMITED;
-        if (timeouts->action == POLICY_ENFORCE) {
-            session->wants |= SESSION_WANT_CLOSE | SESSION_WANT_SAMPLE;
-        } else {
-            would_close(session);
-        }
-    }
-}
-
-bool session_in_doubt(const struct session *session)
-{
-    return session->dialogue.phase == PHASE_END_OF_DATA && !(session->flags & SESSION_LIMITED);
-}
-
-uint64_t session_last_words_us(const struct session *session)
-{
-    const uint64_t waited_us = (uint64_t)session->moment.waited_ms * 1000; /* when one side left */
-
-    return session->dialogue.phase == PHASE_END_OF_DATA && waited_us + LAST_WORDS_US < LAST_REPLY_US
-               ? LAST_REPLY_US - waited_us
-               : LAST_WORDS_US;
-}
-
-/* In the client's turn of a body a 421 is what any server would say (it stops the mail); the server leg is reset. */
-static bool session_may_speak(const struct session *session)
-{
-    const struct dialogue *dialogue = &session->dialogue;
-    if (dialogue_may_speak(dialogue)) {
-        return true;
-    }
-    bool body = dialogue->phase == PHASE_BODY || dialogue->phase == PHASE_BDAT;
-    return body && !(dialogue->flags & DIALOGUE_TLS) && !dialogue_reply_open(dialogue) &&
-           !dialogue_line_open(dialogue, SIDE_SERVER) && (session->flags & SESSION_LIMITED) != 0;
-}
-
-size_t session_close_reply(const struct session *session, char *text, size_t room)
-{
-    if (!session_may_speak(session)) {
-        return 0;
-    }
-    const char *why = (session->flags & SESSION_LIMITED) ? "timeout exceeded" : "session time limit exceeded";
-    const char *code = (session->flags & SESSION_LIMITED) ? "4.4.2" : "4.7.0";
-    int length = snprintf(text, room, "421 %s %s Error: %s\r\n", code, session->policy->host_name, why);
-    return length > 0 && (size_t)length < room ? (size_t)length : 0;
 }

@@ -1,4 +1,4 @@
-/* Shared by session.c, session_facts.c and session_record.c; not for callers. */
+/* Shared by the files of this room; not for callers. */
 #ifndef SMTPWITNESS_CORE_SESSION_SESSION_INTERNAL_H
 #define SMTPWITNESS_CORE_SESSION_SESSION_INTERNAL_H
 
@@ -61,6 +61,19 @@ static inline const struct policy_timeouts *session_timeouts(const struct sessio
 {
     return policy_timeouts(session->policy, session->timeouts);
 }
+
+/* session.c: charges the time up to now to whoever was waited for. */
+void session_charge(struct session *session, uint64_t now_us);
+/* After an event: is the debt another one, or did the debtor at least say something? */
+void session_update_turn(struct session *session, enum side spoke, enum side debtor_before, uint64_t now_us);
+
+/* session_end.c */
+void session_decide_end(struct session *session, enum session_end end, const struct session_moment *moment);
+/* An end that accuses nobody may give way to a later one that does: the last reply is still under way to the client. */
+bool session_end_may_give_way(const struct session *session);
+
+/* session_time.c: the whole session lasted too long and it is enforced: as soon as a 421 harms nobody. */
+void session_close_when_harmless(struct session *session);
 
 /* session_near.c: what is told to the neighbours and asked of them. */
 void session_near_end(struct session *session, enum session_end end);
