@@ -295,6 +295,22 @@ static void test_an_announced_body_passes_by_from_the_354_on(void **state)
     assert_false(verdict.notes & NOTE_RESYNCED);
 }
 
+/* It did not wait: what it has sent is in the queue behind the 354, and would be overtaken. */
+static void test_a_body_sent_before_the_354_is_not_overtaken(void **state)
+{
+    (void)state;
+    open_session();
+    is_last = false;
+    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    say(SIDE_CLIENT, "DATA\r\n");
+    const uint32_t behind_data = at[0];
+    say(SIDE_CLIENT, "Subject: to");
+    at[0] = behind_data; /* as far as the server has read */
+    say(SIDE_SERVER, "354 go\r\n");
+    assert_int_equal(connection_mark, 0);
+}
+
 static void test_a_small_body_announced_is_looked_at(void **state)
 {
     (void)state;
@@ -656,6 +672,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_most_of_a_body_passes_by, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_announced_body_that_is_refused_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_announced_body_on_a_lossy_path_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_body_sent_before_the_354_is_not_overtaken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_small_body_announced_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_announced_body_passes_by_from_the_354_on, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_unseen_end_is_told_by_the_reply, setup, teardown),
