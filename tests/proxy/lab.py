@@ -252,6 +252,29 @@ def claim(true, text, detail=""):
         failures.append(text)
 
 
+def claim_memory(true, text, detail=""):
+    """What a sanitizer's own memory would make false."""
+    if os.environ.get("SANITIZED"):
+        print(f"# skipped with a sanitizer: {text}", flush=True)
+    else:
+        claim(true, text, detail)
+
+
+def greeted(listener, version=4):
+    client, server, _ = pair(listener, version)
+    server.sendall(b"220 x\r\n")
+    client.recv(100)
+    return client, server
+
+
+def refused(client):
+    """Over a limit: what came, and how it ended."""
+    try:
+        return ending(client)
+    except (ConnectionResetError, BrokenPipeError):
+        return b"", "reset"
+
+
 def run_tests(functions):
     """Those the command line names, or all; the exit status."""
     tests = {name[5:]: function for name, function in functions.items() if name.startswith("test_")}
