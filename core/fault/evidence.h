@@ -64,6 +64,8 @@ struct leg_evidence {
     uint32_t unacked_octets;   /* ours, sent and not acknowledged */
     uint32_t unsent_octets;    /* ours, accepted by our kernel and not sent yet */
     uint64_t unacked_since_us; /* monotonic; 0 = all acknowledged */
+    uint64_t stuck_since_us;   /* kept by the session: ours were stuck since then ... */
+    uint64_t freed_us;         /* ... and got through now; 0 = never */
     uint32_t revealed_octets;  /* PROBE_REVEALED: how many of its octets never reached us */
     uint32_t window_octets;    /* its last advertised window */
     uint32_t busy_ms;          /* tcpi_busy_time: we had octets to send */

@@ -398,6 +398,20 @@ void session_on_pushed_back(struct session *session, enum side side, bool pushed
     session_update_turn(session, SIDE_NONE, debtor, now_us);
 }
 
+/* What was stuck and has got through since is not in the new evidence any more. A closed window is no network's doing. */
+static void leg_replace(struct leg_evidence *leg, const struct leg_evidence *evidence, uint64_t now_us)
+{
+    const bool freed = leg->unacked_octets > 0 && leg->retrans_count > 0 && leg->unacked_since_us != 0 &&
+                       !(leg->flags & LEG_WINDOW_ZERO) &&
+                       (evidence->unacked_octets == 0 || evidence->unacked_since_us == 0 ||
+                        evidence->unacked_since_us > leg->unacked_since_us);
+    const uint64_t since_us = freed ? leg->unacked_since_us : leg->stuck_since_us;
+    const uint64_t freed_us = freed ? now_us : leg->freed_us;
+    *leg = *evidence;
+    leg->stuck_since_us = since_us;
+    leg->freed_us = freed_us;
+}
+
 void session_set_evidence(struct session *session, enum side side, const struct leg_evidence *evidence,
                           uint64_t now_us)
 {
@@ -416,7 +430,7 @@ void session_set_evidence(struct session *session, enum side side, const struct 
     }
     bool was_stuck = leg_is_stuck(session, side);
     session_charge(session, now_us);
-    session->legs[side_index(side)] = *evidence;
+    leg_replace(&session->legs[side_index(side)], evidence, now_us);
     /* After the end the silence that counts is the one it cut. */
     const struct session_moment *moment = &session->moment;
     bool over = session->end != SESSION_END_NONE;

@@ -8,6 +8,7 @@
 /* A 221 is short: "221 2.0.0 server.test closing connection", 44 octets, and TLS 1.3's overhead. */
 #define TLS_FAREWELL_RECORD_OCTETS 61
 
+#define FREED_US       3000000 /* sooner after it is free again nobody has made up for what was stuck so long */
 #define LOSSY_DOUBT_US 60000000 /* for longer, five or six repetitions (RFC 6298) would all have to be lost */
 
 bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
@@ -20,6 +21,15 @@ bool leg_undelivered(const struct leg_evidence *leg, uint64_t at_us)
     }
     return leg->unacked_octets > 0 && leg->retrans_count > 0 && leg->unacked_since_us != 0 &&
            at_us > leg->unacked_since_us && at_us - leg->unacked_since_us >= UNDELIVERED_US;
+}
+
+/* It was stuck for most of the time that was waited, and got through no sooner than the end came: with the last word of
+ * who had waited, or just before it. */
+static bool leg_was_out(const struct leg_evidence *leg, uint64_t waited_us, uint64_t at_us)
+{
+    uint64_t stuck_us = leg->freed_us - leg->stuck_since_us;
+    return leg->freed_us != 0 && at_us < leg->freed_us + FREED_US && stuck_us >= FACTS_WAITED_FOR_US &&
+           stuck_us >= waited_us / 2;
 }
 
 /* What is said at the end itself, such as a 421, cannot have been acknowledged yet. */
@@ -413,7 +423,11 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
             other = &legs[side_index(SIDE_SERVER)];
         }
         /* What the suspect said never arrived at the other side: the turn belongs to that leg. */
-        if (leg_undelivered(other, at_us) && !leg_undelivered(own, at_us)) {
+        bool open = moment.mail_open || facts->suspect == SIDE_SERVER;
+        bool own_failed = leg_undelivered(own, at_us) || (open && leg_was_out(own, facts->waited_us, at_us));
+        bool other_failed =
+            leg_undelivered(other, at_us) || (open && leg_was_out(other, facts->waited_us, at_us));
+        if (other_failed && !own_failed) {
             facts->suspect = side_other(facts->suspect);
             own = other;
         }
@@ -429,6 +443,8 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
                     ? FACT_ACKNOWLEDGED
                     : 0;
         bits |= leg_bits(own, facts->waited_us, at_us);
+        bits |= own_failed || other_failed ? FACT_UNDELIVERED : 0;
+        bits &= own_failed || other_failed ? ~FACT_FLOWING : ~UINT64_C(0);
         bits |=
             facts->end == SESSION_END_SERVER_FIN && facts->suspect == SIDE_SERVER && own->unacked_octets > 0
                 ? FACT_CROSSED

@@ -65,6 +65,12 @@ static void say_unseen(enum side side, uint32_t octets)
     next[side_index(side)] += octets;
 }
 
+static void repeat(enum side side, const char *text)
+{
+    next[side_index(side)] -= (uint32_t)strlen(text);
+    say(side, text);
+}
+
 static void acknowledge(enum side side)
 {
     pass(side, PACKET_ACK, "");
@@ -418,6 +424,52 @@ static void test_last_words_are_waited_for(void **state)
 }
 
 /* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
+/* The server tires of waiting, and the client's end is gone by then. */
+static void server_tires(void)
+{
+    say(SIDE_SERVER, "421 4.4.2 timeout exceeded\r\n");
+    fin(SIDE_SERVER);
+    pass(SIDE_CLIENT, PACKET_RST, "");
+}
+
+/* What was stuck on the server leg gets through with the last word of the server, which had waited for it. */
+static void test_leg_was_out_until_the_end(void **state)
+{
+    (void)state;
+    open_session();
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "a line\r\n");
+    for (unsigned i = 0; i < 4; i++) {
+        wait_s(1u << i);
+        repeat(SIDE_CLIENT, "a line\r\n");
+    }
+    wait_s(45);
+    server_tires();
+    assert_one_within(2);
+    assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
+    assert_int_equal(verdict.cause, CAUSE_LEG_UNANSWERED);
+    assert_int_equal(verdict.phase, PHASE_BODY);
+}
+
+/* It got through long before: the silence is the client's. */
+static void test_leg_was_out_long_before_the_end(void **state)
+{
+    (void)state;
+    open_session();
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "a line\r\n");
+    for (unsigned i = 0; i < 4; i++) {
+        wait_s(1u << i);
+        repeat(SIDE_CLIENT, "a line\r\n");
+    }
+    acknowledge(SIDE_SERVER);
+    wait_s(45);
+    server_tires();
+    assert_one_within(2);
+    assert_int_equal(verdict.fault, FAULT_CLIENT);
+    assert_int_equal(verdict.cause, CAUSE_BODY_STALL);
+}
+
 static void test_orphans_open_nothing(void **state)
 {
     (void)state;
@@ -613,6 +665,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_client_leaves_a_dead_leg, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_leaves_a_live_leg, setup, teardown),
         cmocka_unit_test_setup_teardown(test_last_words_are_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leg_was_out_until_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leg_was_out_long_before_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_alone_opens_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_seen_answered_accuses_nobody, setup, teardown),
