@@ -415,9 +415,11 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     if (legs != NULL && facts->suspect != SIDE_NONE) {
         const struct leg_evidence *other = &legs[side_index(side_other(facts->suspect))];
         const struct leg_evidence *own = &legs[side_index(facts->suspect)];
-        /* It took its leave, and whom it had waited for is not sure: the leg that is known to have failed. */
+        /* It took its leave, and whom it had waited for is not sure; or it has not got all, and who would repeat the rest
+         * is not there: the leg that is known to have failed. */
         bool client_failed = other->probe == PROBE_UNANSWERED || other->probe == PROBE_REVEALED;
-        if (farewell && facts->suspect == SIDE_SERVER && client_failed) {
+        bool starved = own->unacked_octets > 0 && !leg_undelivered(own, at_us);
+        if ((farewell || starved) && facts->suspect == SIDE_SERVER && client_failed) {
             facts->suspect = SIDE_CLIENT;
             own = other;
             other = &legs[side_index(SIDE_SERVER)];

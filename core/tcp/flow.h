@@ -48,6 +48,7 @@
 #define FLOW_SIGNS_LEAST     3      /* fewer may be an accident */
 #define FLOW_SIGNS_NEVER     UINT8_MAX
 #define FLOW_SPAN_OCTETS     (1u << 26) /* segments further off than this do not belong to the stream */
+#define FLOW_DEAF_US         400000 /* repetitions so close together may have crossed the acknowledgement */
 
 enum ONE_OCTET flow_state {
     FLOW_NEW = 0,
@@ -194,11 +195,13 @@ struct flow {
     bool connected : 1;                    /* octets may go on */
     bool syn_pending : 1;                  /* a new SYN on a live connection: believed when it is answered */
     bool server_reset_first : 1;           /* of two resets that wait */
+    bool deaf_is_server : 1;               /* the side that `deaf_count` is about */
     uint8_t departures;                    /* enum flow_departure */
     uint8_t edge_losses;                   /* the client's losses that began at beyond_from */
     uint32_t pending_sequence, pending_us; /* of that SYN; the clock's low 32 bits */
     uint16_t pending_window, pending_mss;
     uint8_t pending_scale, pending_options, pending_ttl;
+    uint8_t deaf_count; /* a side repeated what is acknowledged so often, and showed nothing new */
     /* What boxes and windows do to the client's octets: bodies go that way. */
     uint32_t beyond_from; /* as `beyond` says */
     uint16_t
@@ -207,6 +210,7 @@ struct flow {
     uint8_t sacks_foreign;               /* FLOW_SIGNS_NEVER: some fitted */
     uint8_t beyond;                      /* enum flow_beyond */
     uint32_t reset_us;                   /* when the first reset came that waits; the clock's low 32 bits */
+    uint32_t deaf_us;                    /* the latest of `deaf_count`; likewise */
 };
 
 /* A new flow. A midstream one has no SYN: its streams begin with the first segments seen. */
@@ -254,6 +258,10 @@ void flow_finish(struct flow *flow, const struct flow_sink *sink, uint64_t now_u
  * long that a bypass does not explain it. */
 uint32_t flow_missing_octets(const struct flow *flow, enum side side, bool long_since);
 uint32_t flow_unacked_octets(const struct flow *flow, enum side side);
+
+/* How often did `side` repeat octets whose acknowledgement had passed here, and show nothing new? It does not get what is
+ * sent to it. */
+unsigned flow_deaf_count(const struct flow *flow, enum side side);
 
 /* Was the other side heard while octets of `side` stayed unacknowledged? */
 bool flow_is_heard(const struct flow *flow, enum side side);

@@ -41,6 +41,8 @@ static void side_advance_acked(struct flow *flow, enum side side, uint32_t ackno
 {
     struct flow_side *own = flow_side_of(flow, side);
     own->acked = acknowledged;
+    flow_not_deaf(flow, side);
+    flow_not_deaf(flow, side_other(side));
     if (side == SIDE_CLIENT) {
         flow_pass_beyond(flow, acknowledged);
     }

@@ -114,6 +114,14 @@ void flow_take_segment(struct flow *flow, enum side side, const struct packet *p
 void flow_take_position(struct flow *flow, enum side side, uint32_t sequence, const struct flow_sink *sink,
                         uint64_t now_us);
 
+/* `side` has heard something, or gets on. */
+static inline void flow_not_deaf(struct flow *flow, enum side side)
+{
+    if (flow->deaf_is_server == (side == SIDE_SERVER)) {
+        flow->deaf_count = 0;
+    }
+}
+
 /* ---- reassembly.c ---- */
 
 /* Were all octets of the range seen before? */

@@ -3,6 +3,18 @@
 
 #include "core/tcp/flow_internal.h"
 
+static void flow_note_deaf(struct flow *flow, enum side side, uint64_t now_us)
+{
+    if (flow->deaf_is_server != (side == SIDE_SERVER)) {
+        flow->deaf_is_server = side == SIDE_SERVER;
+        flow->deaf_count = 0;
+    }
+    if (flow->deaf_count == 0 || (uint32_t)now_us - flow->deaf_us >= FLOW_DEAF_US) {
+        count_few(&flow->deaf_count);
+        flow->deaf_us = (uint32_t)now_us;
+    }
+}
+
 /* All of it was seen before. */
 static void flow_take_repetition(struct flow *flow, enum side side, const struct packet *packet,
                                  const struct flow_segment *segment, const struct flow_sink *sink,
@@ -23,6 +35,7 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     if (!sequence_before(own->acked, end)) {
         other->flags |=
             FLOW_SIDE_LOST_AFTER; /* its acknowledgement had passed here and did not arrive in time */
+        flow_note_deaf(flow, side, now_us);
         return;
     }
     own->flags |= FLOW_SIDE_LOST_AFTER;
@@ -90,6 +103,9 @@ void flow_take_segment(struct flow *flow, enum side side, const struct packet *p
         !sequence_before(segment.start, own->highest)) {
         own->hole_us = low_us(now_us);
     }
+    if (segment.length > 0) {
+        flow_not_deaf(flow, side);
+    }
     own->flags |= segment.fin ? (uint32_t)FLOW_SIDE_FIN_SHOWN : 0u;
     own->last_start = segment.start;
     own->last_length = least16(segment.length);
@@ -130,6 +146,7 @@ void flow_take_position(struct flow *flow, enum side side, uint32_t sequence, co
                         uint64_t now_us)
 {
     struct flow_side *own = flow_side_of(flow, side);
+    flow_not_deaf(flow, side);
     if (sequence == own->next) {
         own->clean_us = now_us;
         sink->event(sink->context, FLOW_EVENT_CLEAN, side, now_us);

@@ -33,6 +33,11 @@ uint32_t flow_unacked_octets(const struct flow *flow, enum side side)
     return sequence_before(own->acked, own->highest) ? own->highest - own->acked : 0;
 }
 
+unsigned flow_deaf_count(const struct flow *flow, enum side side)
+{
+    return flow->deaf_is_server == (side == SIDE_SERVER) ? flow->deaf_count : 0;
+}
+
 bool flow_is_heard(const struct flow *flow, enum side side)
 {
     const struct flow_side *own = &flow->sides[side_index(side)];

@@ -95,6 +95,9 @@ static enum probe_result passive_probe(const struct flow *flow, enum side side, 
     }
     *too_early = *missing > 0 && !(own->flags & FLOW_SIDE_RESET);
     *missing = 0;
+    if (flow_deaf_count(flow, side) >= TRACKER_UNANSWERED) {
+        return PROBE_UNANSWERED;
+    }
     if (own->clean_us != 0 && own->clean_us >= silence_us + TRACKER_STALL_US) {
         return PROBE_ANSWERED;
     }

@@ -470,6 +470,64 @@ static void test_leg_was_out_long_before_the_end(void **state)
     assert_int_equal(verdict.cause, CAUSE_BODY_STALL);
 }
 
+/* It repeats what was acknowledged, again and again: it does not hear that. */
+static void repeat_in_vain(void)
+{
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "a line\r\n");
+    acknowledge(SIDE_SERVER);
+    for (unsigned i = 0; i < 4; i++) {
+        wait_s(1u << i);
+        repeat(SIDE_CLIENT, "a line\r\n");
+        acknowledge(SIDE_SERVER);
+    }
+}
+
+static void test_who_repeats_what_is_acknowledged_is_deaf(void **state)
+{
+    (void)state;
+    open_session();
+    repeat_in_vain();
+    wait_s(45);
+    server_tires();
+    assert_one_within(2);
+    assert_int_equal(verdict.fault, FAULT_CLIENT_NETWORK);
+    assert_int_equal(verdict.cause, CAUSE_LEG_UNANSWERED);
+    assert_true(verdict.also & 1u << FAULT_CLIENT);
+}
+
+static void test_who_gets_on_is_not_deaf(void **state)
+{
+    (void)state;
+    open_session();
+    repeat_in_vain();
+    say(SIDE_CLIENT, "another line\r\n");
+    acknowledge(SIDE_SERVER);
+    wait_s(45);
+    server_tires();
+    assert_one_within(2);
+    assert_int_equal(verdict.fault, FAULT_CLIENT);
+    assert_int_equal(verdict.cause, CAUSE_BODY_STALL);
+}
+
+/* The server owes a reply to what it has not got, and who would have to repeat the rest does not hear. */
+static void test_server_waits_for_a_deaf_client(void **state)
+{
+    (void)state;
+    open_session();
+    repeat_in_vain();
+    say(SIDE_CLIENT, "the end\r\n.\r\n"); /* lost behind us, and never repeated */
+    next[0] -= 12;
+    for (unsigned i = 0; i < 4; i++) {
+        wait_s(1);
+        repeat(SIDE_CLIENT, "a line\r\n");
+        acknowledge(SIDE_SERVER);
+    }
+    wait_s(10);
+    assert_int_equal(stall.phase, PHASE_END_OF_DATA);
+    assert_int_equal(stall.fault, FAULT_CLIENT_NETWORK);
+}
+
 static void test_orphans_open_nothing(void **state)
 {
     (void)state;
@@ -667,6 +725,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_words_are_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leg_was_out_until_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leg_was_out_long_before_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_repeats_what_is_acknowledged_is_deaf, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_gets_on_is_not_deaf, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_server_waits_for_a_deaf_client, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_alone_opens_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_seen_answered_accuses_nobody, setup, teardown),
