@@ -165,6 +165,12 @@ static inline bool side_may_have_bypassed(const struct flow_side *own, uint32_t 
 /* Octets up to `acked` passed unseen: skips them. */
 void stream_give_up(struct flow *flow, enum side side, const struct flow_sink *sink, uint64_t now_us);
 
+/* What may have passed unseen before what is kept here has. */
+void stream_pass_unseen(struct flow *flow, enum side side, const struct flow_sink *sink, uint64_t now_us);
+/* The other side says something, or ends: what `side` said before that has come, but for what passes unseen. That is not
+ * acknowledged yet, and it is too soon for a repetition to tell whether it was lost before us. */
+void stream_overtaken(struct flow *flow, enum side side, const struct flow_sink *sink, uint64_t now_us);
+
 void stream_clear(struct flow_side *own, size_t *budget_octets);
 
 #endif

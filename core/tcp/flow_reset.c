@@ -26,10 +26,12 @@ void flow_let_go(struct flow *flow, const struct flow_sink *sink, uint64_t now_u
     for (unsigned round = 0; round < 2;
          round++) { /* what one side let go may have been waited for by the other */
         for (unsigned i = 0; i < SIDE_PAIR; i++) {
+            const enum side side = i == 0 ? SIDE_CLIENT : SIDE_SERVER;
             const struct flow_side *own = &flow->sides[i];
             if ((own->flags & FLOW_SIDE_BEGUN) && sequence_before(own->next, own->acked)) {
-                stream_give_up(flow, i == 0 ? SIDE_CLIENT : SIDE_SERVER, sink, now_us);
+                stream_give_up(flow, side, sink, now_us);
             }
+            stream_overtaken(flow, side, sink, now_us);
         }
     }
 }

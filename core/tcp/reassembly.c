@@ -3,6 +3,8 @@
 
 #include "core/tcp/flow_internal.h"
 
+#define UNREPEATED_US 1000000 /* RFC 6298: the first retransmission timeout */
+
 static uint32_t piece_end(const struct flow_piece *piece)
 {
     return piece->start + piece->length;
@@ -46,11 +48,37 @@ bool stream_differs(const struct flow_side *own, const struct flow_segment *segm
     return false;
 }
 
+static bool stream_release_side(struct flow *flow, enum side side, const struct flow_sink *sink,
+                                uint64_t now_us);
+
+void stream_pass_unseen(struct flow *flow, enum side side, const struct flow_sink *sink, uint64_t now_us)
+{
+    struct flow_side *own = flow_side_of(flow, side);
+    while (own->pieces != NULL && sequence_before(own->next, own->pieces->start) &&
+           side_may_have_bypassed(own, own->pieces->start - 1)) {
+        uint32_t length = own->pieces->start - own->next;
+        own->next = own->pieces->start;
+        own->progress_us = now_us;
+        own->hole_us = 0;
+        sink->bypassed(sink->context, side, length, now_us);
+        stream_release_side(flow, side, sink, now_us);
+    }
+}
+
+void stream_overtaken(struct flow *flow, enum side side, const struct flow_sink *sink, uint64_t now_us)
+{
+    const struct flow_side *own = flow_side_of(flow, side);
+    if (own->repeats == 0 && own->unacked_since_us != 0 && now_us - own->unacked_since_us < UNREPEATED_US) {
+        stream_pass_unseen(flow, side, sink, now_us);
+    }
+}
+
 /* Hands on a segment that starts at or before `next`. */
 static void stream_emit(struct flow *flow, enum side side, const struct flow_segment *segment,
                         const struct flow_sink *sink, uint64_t now_us)
 {
     struct flow_side *own = flow_side_of(flow, side);
+    stream_overtaken(flow, side_other(side), sink, now_us);
     uint32_t done = own->next - segment->start;
     if (done < segment->length) {
         uint32_t captured = segment->captured > done ? segment->captured - done : 0;

@@ -443,16 +443,11 @@ static void test_what_is_not_acknowledged_tells_nothing(void **state)
     assert_false(the_flow()->sides[0].flags & (FLOW_SIDE_GAP | FLOW_SIDE_LOST_BEFORE | FLOW_SIDE_LOST_AFTER));
 }
 
-/* The server's network dies in mid-body: the repetitions are few, come to the queue, and tell. */
-static void test_a_dead_server_side_is_known(void **state)
+/* Behind us nothing gets through any more. */
+static void repeat_in_vain(uint32_t hole)
 {
-    (void)state;
     static uint8_t octets[SEGMENT];
     (void)memset(octets, 'x', sizeof octets);
-    open_body();
-    uint32_t hole = at[0];
-    lost = true;
-    send_body(10);
     for (unsigned i = 0; i < 6; i++) { /* as the rules let the first ones of a second through */
         struct segment again = make(SIDE_CLIENT, PACKET_ACK, hole, octets, sizeof octets);
         now_us += (400 * MS) << i;
@@ -463,6 +458,17 @@ static void test_a_dead_server_side_is_known(void **state)
         judge();
         assert_true(i <= 1 || connection_mark == 0); /* from the second repetition on all is looked at */
     }
+}
+
+/* The server's network dies in mid-body: the repetitions are few, come to the queue, and tell. */
+static void test_a_dead_server_side_is_known(void **state)
+{
+    (void)state;
+    open_body();
+    uint32_t hole = at[0];
+    lost = true;
+    send_body(10);
+    repeat_in_vain(hole);
     send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
     finish();
     assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
@@ -553,6 +559,56 @@ static void test_small_segments_tell_nothing_of_the_large_ones(void **state)
     server_acknowledges();
     tracker_evidence(the_session(), SIDE_CLIENT, now_us, now_us, &evidence);
     assert_in_range(evidence.came_segments, 200, 220); /* of 303 */
+}
+
+/* Octets under way that passed unseen, and behind them the final dot, which came to the queue. */
+static void open_unacknowledged_end(void)
+{
+    open_body();
+    lost = true;
+    send_body(10);
+    say(SIDE_CLIENT, "the end\r\n.\r\n");
+    assert_int_equal(the_session()->session.dialogue.phase, PHASE_BODY);
+}
+
+/* The server speaks or breaks off before it has acknowledged them: the client had said all. */
+static void test_a_reset_behind_an_unacknowledged_end(void **state)
+{
+    (void)state;
+    open_unacknowledged_end();
+    send_octets(SIDE_SERVER, PACKET_RST, NULL, 0);
+    finish();
+    assert_int_equal(verdict.fault, FAULT_SERVER);
+    assert_int_equal(verdict.phase, PHASE_END_OF_DATA);
+    assert_int_equal(verdict.owed_by, SIDE_SERVER);
+}
+
+static void test_a_word_behind_an_unacknowledged_end(void **state)
+{
+    (void)state;
+    open_unacknowledged_end();
+    say_without_them("421 4.3.2 shutting down\r\n", PACKET_PSH);
+    finish();
+    assert_int_equal(verdict.fault, FAULT_SERVER);
+    assert_int_equal(verdict.cause, CAUSE_SHUTDOWN);
+    assert_int_equal(verdict.phase, PHASE_END_OF_DATA);
+}
+
+/* When a repetition would have come long since, it may have been lost before us. */
+static void test_an_end_behind_a_body_lost_before_us(void **state)
+{
+    (void)state;
+    lose_a_body_before_us();
+    say(SIDE_CLIENT, "the end\r\n.\r\n");
+    now_us += 10000 * MS;
+    tracker_on_deadline(tracker, now_us);
+    send_octets(SIDE_CLIENT, 0, NULL, 0); /* to a probe */
+    now_us += 300000 * MS;
+    at[0] -= 12;
+    say_without_them("421 4.4.2 timeout exceeded\r\n", PACKET_PSH);
+    say_without_them("", PACKET_FIN);
+    finish();
+    assert_int_equal(verdict.fault, FAULT_CLIENT_NETWORK);
 }
 
 static void test_a_hole_at_the_server_puts_it_off(void **state)
@@ -687,6 +743,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_breaks_off_while_octets_are_under_way_is_known, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_small_segments_tell_nothing_of_the_large_ones, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_reset_behind_an_unacknowledged_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_word_behind_an_unacknowledged_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_end_behind_a_body_lost_before_us, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
