@@ -48,6 +48,7 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
     count_few(&own->repeats);
     if (own->repeats == 1) {
         flow_note_loss(flow, side, segment->start);
+        stream_pass_unseen(flow, side, sink, now_us); /* lost after us; and so is the rest, if it is */
         sink->event(sink->context, FLOW_EVENT_STUCK, side, now_us);
     }
 }

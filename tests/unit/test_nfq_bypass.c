@@ -594,6 +594,18 @@ static void test_a_word_behind_an_unacknowledged_end(void **state)
     assert_int_equal(verdict.phase, PHASE_END_OF_DATA);
 }
 
+/* ... or its network dies then. */
+static void test_a_dead_server_side_behind_the_end(void **state)
+{
+    (void)state;
+    open_unacknowledged_end();
+    repeat_in_vain(at[0] - 12 - 10 * SEGMENT);
+    send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
+    finish();
+    assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
+    assert_int_equal(verdict.phase, PHASE_END_OF_DATA);
+}
+
 /* When a repetition would have come long since, it may have been lost before us. */
 static void test_an_end_behind_a_body_lost_before_us(void **state)
 {
@@ -745,6 +757,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_small_segments_tell_nothing_of_the_large_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reset_behind_an_unacknowledged_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_word_behind_an_unacknowledged_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_dead_server_side_behind_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_behind_a_body_lost_before_us, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
