@@ -12,6 +12,7 @@ uint32_t flow_missing_octets(const struct flow *flow, enum side side, bool long_
         return 0;
     }
     uint32_t end = sequence_before(own->highest, own->shown) ? own->shown : own->highest;
+    end -= (own->flags & FLOW_SIDE_FIN_SHOWN) ? 1 : 0; /* a FIN is no octet; nothing is behind it */
     /* What passed unseen is acknowledged in time, or its first octet is repeated, slowly, and seen. */
     bool passed = side_may_have_bypassed(own, own->next) && !(long_since && own->next == own->acked);
     uint32_t at = passed ? own->bypass_end : own->next, missing = 0;

@@ -528,6 +528,20 @@ static void test_server_waits_for_a_deaf_client(void **state)
     assert_int_equal(stall.fault, FAULT_CLIENT_NETWORK);
 }
 
+/* Its last octets and its FIN, in one segment, are the client's answer to the server's FIN: nothing is missing. */
+static void test_fin_behind_octets_is_no_gap(void **state)
+{
+    (void)state;
+    open_session();
+    fin(SIDE_SERVER);
+    pass(SIDE_CLIENT, PACKET_ACK | PACKET_PSH | PACKET_FIN, "more\r\n");
+    next[0] += 7;
+    acknowledge(SIDE_SERVER);
+    assert_one_within(2);
+    assert_int_equal(verdict.fault, FAULT_SERVER);
+    assert_int_equal(verdict.cause, CAUSE_ABORTED);
+}
+
 static void test_orphans_open_nothing(void **state)
 {
     (void)state;
@@ -728,6 +742,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_repeats_what_is_acknowledged_is_deaf, setup, teardown),
         cmocka_unit_test_setup_teardown(test_who_gets_on_is_not_deaf, setup, teardown),
         cmocka_unit_test_setup_teardown(test_server_waits_for_a_deaf_client, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fin_behind_octets_is_no_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_alone_opens_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_seen_answered_accuses_nobody, setup, teardown),
