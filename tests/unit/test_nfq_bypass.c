@@ -176,6 +176,16 @@ static void envelope(void)
     ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
 }
 
+/* The same, with SIZE in MAIL. */
+static void announce(const char *size)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "MAIL FROM:<a@client.test> SIZE=%s\r\n", size);
+    ask(text, "250 ok\r\n");
+    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+}
+
 static void close_session(void)
 {
     ask("QUIT\r\n", "221 bye\r\n");
@@ -275,8 +285,7 @@ static void test_an_announced_body_passes_by_from_the_354_on(void **state)
     (void)state;
     open_session();
     is_last = false;
-    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
-    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    announce("262144");
     say(SIDE_CLIENT, "DATA\r\n");
     assert_int_equal(connection_mark, 0);
     say(SIDE_SERVER, "354 go\r\n");
@@ -301,8 +310,7 @@ static void test_a_body_sent_before_the_354_is_not_overtaken(void **state)
     (void)state;
     open_session();
     is_last = false;
-    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
-    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    announce("262144");
     say(SIDE_CLIENT, "DATA\r\n");
     const uint32_t behind_data = at[0];
     say(SIDE_CLIENT, "Subject: to");
@@ -315,8 +323,7 @@ static void test_a_small_body_announced_is_looked_at(void **state)
 {
     (void)state;
     open_session();
-    ask("MAIL FROM:<a@client.test> SIZE=262143\r\n", "250 ok\r\n");
-    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    announce("262143");
     ask("DATA\r\n", "354 go\r\n");
     assert_int_equal(connection_mark, 0);
     send_body(40);
@@ -334,8 +341,7 @@ static void test_an_announced_body_that_is_refused_is_none(void **state)
 {
     (void)state;
     open_session();
-    ask("MAIL FROM:<a@client.test> SIZE=99999999\r\n", "250 ok\r\n");
-    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    announce("99999999");
     ask("DATA\r\n", "452 4.3.1 no room\r\n");
     assert_int_equal(connection_mark, 0);
     ask("MAIL FROM:<a@client.test> SIZE=99999999\r\n", "250 ok\r\n");
@@ -350,8 +356,7 @@ static void test_an_announced_body_on_a_lossy_path_is_looked_at(void **state)
 {
     (void)state;
     open_session();
-    ask("MAIL FROM:<a@client.test> SIZE=99999999\r\n", "250 ok\r\n");
-    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    announce("99999999");
     say(SIDE_CLIENT, "DATA\r\n");
     struct segment again = make(SIDE_CLIENT, PACKET_PSH | PACKET_ACK, at[0] - 6, "DATA\r\n", 6);
     now_us += 300 * MS;
@@ -480,8 +485,7 @@ static void test_a_dead_server_side_is_known(void **state)
 static void lose_a_body_before_us(void)
 {
     open_session();
-    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
-    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    announce("262144");
     ask("DATA\r\n", "354 go\r\n");
     assert_int_equal(connection_mark, BIT);
     send_octets(SIDE_CLIENT, 0, NULL, 0);
@@ -543,8 +547,7 @@ static void test_small_segments_tell_nothing_of_the_large_ones(void **state)
     struct leg_evidence evidence;
     memset(octets, 'x', sizeof octets);
     open_session();
-    ask("MAIL FROM:<a@client.test> SIZE=262144\r\n", "250 ok\r\n");
-    ask("RCPT TO:<b@server.test>\r\n", "250 ok\r\n");
+    announce("262144");
     ask("DATA\r\n", "354 go\r\n");
     for (unsigned i = 0; i < 100; i++) {
         send_body(2);

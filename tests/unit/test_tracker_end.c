@@ -423,7 +423,6 @@ static void test_last_words_are_waited_for(void **state)
     }
 }
 
-/* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
 /* The server tires of waiting, and the client's end is gone by then. */
 static void server_tires(void)
 {
@@ -542,6 +541,7 @@ static void test_fin_behind_octets_is_no_gap(void **state)
     assert_int_equal(verdict.cause, CAUSE_ABORTED);
 }
 
+/* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
 static void test_orphans_open_nothing(void **state)
 {
     (void)state;
