@@ -5,6 +5,9 @@
 
 static void flow_note_deaf(struct flow *flow, enum side side, uint64_t now_us)
 {
+    if (flow->midstream) { /* what was acknowledged before we looked is not known */
+        return;
+    }
     if (flow->deaf_is_server != (side == SIDE_SERVER)) {
         flow->deaf_is_server = side == SIDE_SERVER;
         flow->deaf_count = 0;
