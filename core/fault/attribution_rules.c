@@ -109,7 +109,7 @@ const struct rule attribution_rules[] = {
             FACT_ALERT_BY_CLIENT | FACT_ALERT_BY_SERVER,
      .cause = CAUSE_UNDETERMINED, .fault = BLAME_UNKNOWN, .sureness = SURE_POSSIBLE},
     {.name = "verbs-rewritten", .all = FACT_VERB_MASKED | FACT_ERRORS_BEFORE,
-     .none = FACT_MAIL_ACCEPTED | FACT_OBSERVER_GAP, /* it may be a line of a body whose beginning we missed */
+     .none = FACT_MAIL_ACCEPTED | FACT_OBSERVER_GAP | FACT_MIDSTREAM, /* it may be a line of a body whose beginning we missed */
      .cause = CAUSE_VERBS_REWRITTEN, .fault = BLAME_MIDDLEBOX, .sureness = SURE_CERTAIN,
      .limit_by = LIMIT_BY_MIDDLEBOX},
     {.name = "early-talk-said", .classes = CLASS(CLIENT_PROTOCOL),

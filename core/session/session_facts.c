@@ -480,9 +480,11 @@ void session_facts(const struct session *session, uint64_t now_us, struct facts 
     bits |= (session->flags & SESSION_HELD) ? FACT_HELD : 0;
     bits |= session_is_tarpitted(session) ? FACT_TARPIT : 0;
     bits |= (session->flags & SESSION_MIDSTREAM) ? FACT_MIDSTREAM : 0;
-    /* A 354, or any good answer to what we saw, shows where it stands. */
-    facts->blind = (session->flags & SESSION_MIDSTREAM) != 0 && dialogue->commands.ok == 0 &&
-                   dialogue->mails.ok == 0 && dialogue->last_code != 354;
+    /* A 354, or any good answer to what we saw, shows where it stands; but what is no command may be a body's line. */
+    const enum verb oldest = dialogue_oldest_verb(dialogue);
+    const bool answered = dialogue->commands.ok > 0 || dialogue->mails.ok > 0 || dialogue->last_code == 354;
+    facts->blind = (session->flags & SESSION_MIDSTREAM) != 0 &&
+                   (!answered || oldest == VERB_OTHER || oldest == VERB_MASKED);
     bits |= pause_bits(session);
     bits |= (session->flags & SESSION_TIME_CLOSING) && session->end == SESSION_END_WITNESS && !limited
                 ? FACT_SESSION_TIME

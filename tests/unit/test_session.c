@@ -460,6 +460,25 @@ static void test_picked_up_between_pipelined_commands(void **state) /* S85 */
     }
 }
 
+/* What looks like a command may be a line of a body; what is none, behind it, is no command that a box has rewritten. */
+static void test_picked_up_in_a_body(void **state)
+{
+    (void)state;
+    const struct dialogue_options midstream = {.midstream = true};
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin_with(&midstream, true);
+        client("NOOP\r\n");
+        server(i == 0 ? "250 2.0.0 chunk\r\n" : "552 5.3.4 too big\r\n");
+        client("XXXXXXXXXXXX\r\nmore text\r\n");
+        wait_ms(200000);
+        probe_answered(SIDE_SERVER);
+        ends(SESSION_END_CLIENT_FIN);
+        const struct verdict *verdict = finish();
+        assert_int_equal(verdict->fault, FAULT_UNKNOWN);
+        assert_int_equal(verdict->cause, CAUSE_CAPTURE_GAP);
+    }
+}
+
 /* --- its size ---------------------------------------------------------------------------------------------------- */
 
 static void test_size(void **state)
@@ -493,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_fin_crosses_a_command),
         cmocka_unit_test(test_server_dies_in_a_body_that_passed_unseen),
         cmocka_unit_test(test_picked_up_between_pipelined_commands),
+        cmocka_unit_test(test_picked_up_in_a_body),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
