@@ -295,6 +295,13 @@ static void session_after_server(struct session *session, const struct session_m
     if (session->end == SESSION_END_NONE && dialogue->kept.role == DIALOGUE_REPLY_ENDED_SESSION) {
         struct session_moment moment = *before;
         moment.phase = (uint8_t)dialogue->kept.phase;
+        if (!moment.pushed_back && before->owed_by == SIDE_SERVER && dialogue->kept.owed_by == SIDE_CLIENT) {
+            /* What was waited for came with it: nobody had to wait for the client yet. */
+            moment.mail_open = dialogue->mail_open;
+            moment.body_began = dialogue->body_octets > 0;
+            moment.line_open = moment.reply_open = false;
+            moment.waited_ms = moment.turn_ms = 0;
+        }
         if (!moment.pushed_back) {
             moment.owed_by = (uint8_t)dialogue->kept.owed_by;
         }

@@ -219,6 +219,32 @@ static void test_closed_window_and_nobody_answers(void **state) /* S47 against S
 
 /* --- what the 421 after it says ---------------------------------------------------------------------------------- */
 
+/* The reply that was due comes at last, and with it a 421 for the silence behind it: nobody was silent there yet. */
+static void test_421_with_the_reply_that_was_due(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        story_begin();
+        envelope();
+        if (i == 0) {
+            client("RCPT TO:<c@server.test>\r\n");
+        } else {
+            client("DATA\r\n");
+            server("354 go ahead\r\n");
+            client("Subject: x\r\n\r\nx\r\n.\r\n");
+        }
+        wait_ms(60000);
+        server("250 2.0.0 ok\r\n421 4.4.2 timeout exceeded\r\n");
+        probe_answered(SIDE_CLIENT);
+        ends(SESSION_END_SERVER_FIN);
+        const struct verdict *verdict = finish();
+        assert_int_not_equal(verdict->fault, FAULT_CLIENT);
+        if (i == 1) {
+            assert_int_equal(verdict->cause, CAUSE_IDLE_REAPED);
+        }
+    }
+}
+
 static void test_421_without_a_reason(void **state)
 {
     (void)state;
@@ -278,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_unfinished_replies),
         cmocka_unit_test(test_server_does_not_read),
         cmocka_unit_test(test_closed_window_and_nobody_answers),
+        cmocka_unit_test(test_421_with_the_reply_that_was_due),
         cmocka_unit_test(test_421_without_a_reason),
         cmocka_unit_test(test_formal_words_after_a_silence),
     };
