@@ -150,11 +150,20 @@ void session_charge(struct session *session, uint64_t now_us)
     ledger_charge(&session->ledger, now_us, account, network, network_us);
 }
 
+/* Octets are repeated there, or were since the debtor's last word: the leg is not silent. */
+static bool leg_is_busy(const struct session *session, enum side side)
+{
+    const struct leg_evidence *leg = session->legs != NULL ? &session->legs[side_index(side)] : NULL;
+    bool stuck =
+        leg != NULL && leg->unacked_octets > 0 && leg->unacked_since_us != 0 && leg->retrans_count > 0;
+    return stuck || (leg != NULL && leg->freed_us > session->progress_us);
+}
+
 /* The silence that ends now was long: a remark, whoever is to blame in the end. */
 static void note_slowness(struct session *session, enum side debtor, enum phase phase, uint64_t now_us)
 {
     uint64_t waited_us = now_us > session->progress_us ? now_us - session->progress_us : 0;
-    if (waited_us >= FACTS_WAITED_FOR_US) {
+    if (waited_us >= FACTS_WAITED_FOR_US && !leg_is_busy(session, debtor)) {
         session->silence_broken_by = (uint8_t)debtor;
         session->silence_was_long = waited_us >= FACTS_LONG_IDLE_US;
     }

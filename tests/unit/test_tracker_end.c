@@ -542,6 +542,40 @@ static void test_fin_behind_octets_is_no_gap(void **state)
 }
 
 /* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
+/* The server speaks after minutes, but what is sent to it was repeated all the time: no box has forgotten an idle
+ * connection. */
+static void minutes_in_vain(uint32_t acknowledged)
+{
+    open_session();
+    acknowledge(SIDE_SERVER);
+    say(SIDE_CLIENT, "a line\r\n.\r\n");
+    for (unsigned i = 0; i < 8; i++) {
+        wait_s(1u << i);
+        repeat(SIDE_CLIENT, "a line\r\n.\r\n");
+    }
+    wait_s(40);
+    next[0] -= 11 - acknowledged;
+    say(SIDE_SERVER, "421 4.4.2 timeout exceeded\r\n");
+    fin(SIDE_SERVER);
+    next[0] += 11 - acknowledged;
+    pass(SIDE_CLIENT, PACKET_RST, "");
+    assert_one_within(2);
+    assert_int_equal(verdict.fault, FAULT_SERVER_NETWORK);
+    assert_int_equal(verdict.cause, CAUSE_LEG_UNANSWERED);
+}
+
+static void test_leg_that_is_out_is_not_idle(void **state)
+{
+    (void)state;
+    minutes_in_vain(0);
+}
+
+static void test_leg_that_was_out_was_not_idle(void **state)
+{
+    (void)state;
+    minutes_in_vain(8);
+}
+
 static void test_orphans_open_nothing(void **state)
 {
     (void)state;
@@ -743,6 +777,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_gets_on_is_not_deaf, setup, teardown),
         cmocka_unit_test_setup_teardown(test_server_waits_for_a_deaf_client, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fin_behind_octets_is_no_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leg_that_is_out_is_not_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leg_that_was_out_was_not_idle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_orphans_open_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_alone_opens_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_seen_answered_accuses_nobody, setup, teardown),
