@@ -59,8 +59,9 @@ static void flow_take_repetition(struct flow *flow, enum side side, const struct
 /* It begins before what was seen last, yet it is new: a hole is filled late. */
 static void side_take_late(struct flow_side *own, const struct packet *packet, uint64_t now_us)
 {
-    if (side_may_have_bypassed(own, packet->sequence)) {
-        return; /* for the first time, or again? */
+    if (side_may_have_bypassed(own, packet->sequence)) { /* for the first time, or again? */
+        own->flags &= ~(uint32_t)FLOW_SIDE_TIMING;
+        return;
     }
     uint32_t open_us = own->hole_us != 0 ? (uint32_t)now_us - own->hole_us : 0;
     bool counted = packet->has_ip_id && packet->ip_id != 0 && own->ip_id != 0;

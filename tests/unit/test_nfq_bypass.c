@@ -626,6 +626,27 @@ static void test_an_end_behind_a_body_lost_before_us(void **state)
     assert_int_equal(verdict.fault, FAULT_CLIENT_NETWORK);
 }
 
+/* What is acknowledged only after a repetition of what passed unseen before it says nothing of the round trip. */
+static void test_a_repair_is_no_round_trip(void **state)
+{
+    (void)state;
+    static uint8_t octets[SEGMENT];
+    memset(octets, 'x', sizeof octets);
+    open_body();
+    lost = true;
+    const uint32_t hole = at[0];
+    send_body(4);
+    send_octets(SIDE_CLIENT, PACKET_PSH, "a line\r\n", 8);
+    now_us += 1200 * MS;
+    struct segment again = make(SIDE_CLIENT, PACKET_ACK, hole, octets, sizeof octets);
+    uint8_t whole[SEGMENT + 200];
+    size_t length = segment_build(&again, whole, sizeof whole); /* one of the four a second */
+    tracker_on_packet(tracker, whole, length, length, now_us, 0);
+    judge();
+    server_acknowledges();
+    assert_true(the_flow()->sides[0].rtt_most_ticks * FLOW_RTT_TICK_US < 1000 * MS);
+}
+
 static void test_a_hole_at_the_server_puts_it_off(void **state)
 {
     (void)state;
@@ -762,6 +783,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_word_behind_an_unacknowledged_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_dead_server_side_behind_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_behind_a_body_lost_before_us, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_repair_is_no_round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
