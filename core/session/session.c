@@ -150,13 +150,16 @@ void session_charge(struct session *session, uint64_t now_us)
     ledger_charge(&session->ledger, now_us, account, network, network_us);
 }
 
+static bool leg_repeats(const struct leg_evidence *leg)
+{
+    return leg->unacked_octets > 0 && leg->retrans_count > 0 && leg->unacked_since_us != 0;
+}
+
 /* Octets are repeated there, or were since the debtor's last word: the leg is not silent. */
 static bool leg_is_busy(const struct session *session, enum side side)
 {
     const struct leg_evidence *leg = session->legs != NULL ? &session->legs[side_index(side)] : NULL;
-    bool stuck =
-        leg != NULL && leg->unacked_octets > 0 && leg->unacked_since_us != 0 && leg->retrans_count > 0;
-    return stuck || (leg != NULL && leg->freed_us > session->progress_us);
+    return leg != NULL && (leg_repeats(leg) || leg->freed_us > session->progress_us);
 }
 
 /* The silence that ends now was long: a remark, whoever is to blame in the end. */
@@ -417,8 +420,7 @@ void session_on_pushed_back(struct session *session, enum side side, bool pushed
 /* What was stuck and has got through since is not in the new evidence any more. A closed window is no network's doing. */
 static void leg_replace(struct leg_evidence *leg, const struct leg_evidence *evidence, uint64_t now_us)
 {
-    const bool freed = leg->unacked_octets > 0 && leg->retrans_count > 0 && leg->unacked_since_us != 0 &&
-                       !(leg->flags & LEG_WINDOW_ZERO) &&
+    const bool freed = leg_repeats(leg) && !(leg->flags & LEG_WINDOW_ZERO) &&
                        (evidence->unacked_octets == 0 || evidence->unacked_since_us == 0 ||
                         evidence->unacked_since_us > leg->unacked_since_us);
     const uint64_t since_us = freed ? leg->unacked_since_us : leg->stuck_since_us;

@@ -7,6 +7,8 @@
 
 #define HASHED_OCTETS 64
 
+_Static_assert(FLOW_TWINS == 4, "flow_side.twin_next has two bits");
+
 static uint32_t mix(uint32_t hash, uint32_t word)
 {
     uint64_t product = ((uint64_t)hash ^ word ^ 0x9e3779b9u) * UINT64_C(0xff51afd7ed558ccd);
