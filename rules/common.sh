@@ -81,15 +81,15 @@ ruleset_is_loaded() { # FILE: is any chain of ours there?
     return 1
 }
 
-# Our part of one table, in the form a plan has: ":CHAIN", "-A CHAIN rule", "-I BASE position -j CHAIN".
+# Our part of one table, in the form a plan has: ":CHAIN", "-A CHAIN rule", "-I BASE position [-m mark ! --mark MARK] -j CHAIN".
 ruleset_ours() { # FILE TABLE
     ruleset_section "$1" "$2" | awk -v chains="$mode_chains" '
         BEGIN { n = split(chains, name, " "); for (i = 1; i <= n; i++) ours[name[i]] = 1 }
         /^:/ { chain = substr($1, 2); if (chain in ours) print ":" chain }
         /^-A / && ($2 in ours) { print; next }
-        /^-A / { position[$2]++; target = $NF
-                 if (NF == 4 && $3 == "-j" && target in ours && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/)
-                     jump[++jumps] = "-I " $2 " " position[$2] " -j " target }
+        /^-A / { position[$2]++; what = $0; sub(/^-A [^ ]+ /, "", what)
+                 if ($NF in ours && what ~ /^(-m mark ! --mark [^ ]+ )?-j / && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/)
+                     jump[++jumps] = "-I " $2 " " position[$2] " " what }
         END { for (i = 1; i <= jumps; i++) print jump[i] }'
 }
 
@@ -98,7 +98,7 @@ ruleset_batch() { # FILE TABLE PLAN
     ruleset_ours "$1" "$2" >"$work/present"
     awk -v table="$2" '
         FILENAME == ARGV[1] && /^:/ { present[substr($1, 2)] = 1; order[++presents] = substr($1, 2) }
-        FILENAME == ARGV[1] && /^-I/ { removed = removed "-D " $2 " -j " $NF "\n" }
+        FILENAME == ARGV[1] && /^-I/ { what = $0; sub(/^-I [^ ]+ [^ ]+ /, "", what); removed = removed "-D " $2 " " what "\n" }
         FILENAME == ARGV[1] { next }
         /^:/ { wanted[substr($1, 2)] = 1; declared = declared $1 " - [0:0]\n" }
         /^-A/ && ($2 in wanted) { rules = rules $0 "\n"; next }

@@ -13,8 +13,8 @@
 #                    network would be blamed for them.
 #   INPUT, OUTPUT    with --place host NFQ stands last in both, instead of in FORWARD: the mail server is this host.
 #                    Connections within the host (lo) would be seen twice and are left alone.
-#   POSTROUTING NFQ_P  what the witness wrote into a packet's mark is done: see below. A packet that it follows comes to
-#                    it once more: so it is known that no rule or route of this host stopped it.
+#   POSTROUTING NFQ_P  of packets with a mark of ours: what the witness wrote into it is done, see below. A packet that it
+#                    follows comes to it once more: so it is known that no rule or route of this host stopped it.
 #   any      NFQ_MADE never visited: says that the table did not exist before us, so that unload removes it.
 #
 # --queue-bypass lets packets pass while nobody holds the queue. Several queues are told apart by the low bits of the
@@ -107,7 +107,10 @@ plan() { # FAMILY
     plan_output "$1"
     plan_queues "$1"
     case $set_place in
-    router) printf -- '-A %s\n' 'FORWARD -j SMTPWITNESS_NFQ' 'OUTPUT -j SMTPWITNESS_NFQ_O' 'POSTROUTING -j SMTPWITNESS_NFQ_P' ;;
+    router)
+        printf -- '-A %s\n' 'FORWARD -j SMTPWITNESS_NFQ' 'OUTPUT -j SMTPWITNESS_NFQ_O'
+        echo "-A POSTROUTING -m mark ! --mark 0x0/$(marks_used) -j SMTPWITNESS_NFQ_P"
+        ;;
     host) printf -- '-A %s -j SMTPWITNESS_NFQ\n' INPUT OUTPUT ;;
     esac
 }
@@ -150,10 +153,10 @@ plan_bypass() { # FAMILY
     echo "-A SMTPWITNESS_NFQ_B -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_S"
 }
 
+marks_used() { case $set_bypass in yes) echo "$mark_both" ;; *) echo "$mark_high" ;; esac; }
+
 plan_marks() { # behind each other: a packet that comes to the queue has left the chain
-    both=$mark_both
-    [ "$set_bypass" = yes ] || both=$mark_high
-    echo "-A SMTPWITNESS_NFQ_P -m mark --mark 0x0/$both -j RETURN"
+    both=$(marks_used)
     if [ "$set_bypass" = yes ]; then
         echo "-A SMTPWITNESS_NFQ_P -m mark --mark $mark_low/$both -j CONNMARK --set-xmark $mark_low/$mark_low"
         echo "-A SMTPWITNESS_NFQ_P -m mark --mark $both/$both -j CONNMARK --set-xmark 0x0/$mark_low"

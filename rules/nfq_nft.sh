@@ -142,8 +142,7 @@ nft_plan_body() {
 
 nft_plan_postrouting() {
     case $set_family in 4) echo 'meta nfproto ipv6 return' ;; 6) echo 'meta nfproto ipv4 return' ;; esac
-    nft_both=$mark_both
-    [ "$set_bypass" = yes ] || nft_both=$mark_high
+    nft_both=$(marks_used)
     echo "meta mark & $nft_both == 0 return"
     if [ "$set_bypass" = yes ]; then
         nft_others=$(printf '0x%x' $((~mark_low & 0xffffffff)))

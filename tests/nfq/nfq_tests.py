@@ -94,6 +94,30 @@ def test_mail():
     rules("load")
 
 
+def jumps():
+    """Our one rule in POSTROUTING, IPv4."""
+    return [line for line in saved(ROUTER)[0].splitlines() if line.startswith("-A POSTROUTING")]
+
+
+def test_rules_marks():
+    """Only packets with a mark of ours leave POSTROUTING for our chain; the rule follows the setting and an older one's form."""
+    rules("load")
+    plain = jumps()
+    rules("load", "--bypass")
+    claim(plain == ["-A POSTROUTING -m mark ! --mark 0x0/0x2000000 -j SMTPWITNESS_NFQ_P"] and
+          jumps() == ["-A POSTROUTING -m mark ! --mark 0x0/0x3000000 -j SMTPWITNESS_NFQ_P"], "rules: one rule in POSTROUTING, as is set",
+          (plain, jumps()))
+    with_bypass = saved(ROUTER)
+    run(ROUTER, "iptables", "-t", "mangle", "-R", "POSTROUTING", "1", "-j", "SMTPWITNESS_NFQ_P")
+    rules("load", "--bypass")
+    claim(saved(ROUTER) == with_bypass, "rules: the form it had in earlier versions is replaced", jumps())
+    refused = rules("load", "--bypass", "--queue", "2600", "--in-interface", "i" * 16, check=False)
+    claim(refused.returncode != 0 and saved(ROUTER) == with_bypass, "rules: what cannot be loaded leaves the rule where it was", jumps())
+    rules("unload")
+    claim(jumps() == [], "rules: unload takes the rule away", jumps())
+    rules("load")
+
+
 def test_bypass():
     """20 MB with the bypass: octet for octet, judged as without, and most of it never came to the witness."""
     body = body_of(20_000_000)
