@@ -1,4 +1,4 @@
-"""Suricata inline on the same queue, its SMTP parser on, no rules and no outputs: an inspector that reads the mail."""
+"""Suricata inline on the same queue, its SMTP parser on, no rules and no outputs: it reads the mail and says nothing."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ QUEUE = 8
 CONFIG = """\
 %YAML 1.1
 ---
-outputs: []
+{outputs}
 logging:
   default-log-level: warning
   outputs:
@@ -34,15 +34,19 @@ def missing():
     return None if shutil.which("suricata") else "suricata is not installed"
 
 
-def start(router):
+def start_with(router, outputs, rules):
     path = os.path.join(router.folder, "suricata.yaml")
-    empty = os.path.join(router.folder, "empty.rules")
+    rule_file = os.path.join(router.folder, "suricata.rules")
     with open(path, "w", encoding="ascii") as file:
-        file.write(CONFIG)
-    with open(empty, "w", encoding="ascii"):
-        pass
+        file.write(CONFIG.format(outputs=outputs))
+    with open(rule_file, "w", encoding="ascii") as file:
+        file.write(rules)
     queue_everything(router, QUEUE)
     process = router.spawn("r", "suricata.log", "suricata", "-c", path, "-q", str(QUEUE), "--runmode", "workers", "-k", "none",
-                           "-S", empty, "-l", router.folder)
+                           "-S", rule_file, "-l", router.folder)
     router.wait_for_queue(QUEUE, process)
     return [process]
+
+
+def start(router):
+    return start_with(router, "outputs: []", "")

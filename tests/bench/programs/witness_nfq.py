@@ -9,9 +9,9 @@ DESCRIPTION = "smtpwitness nfq, its own rules, verdicts = faults"
 TARGETS = (
     ("sessions", "rate", ">=", 0.95, "nfqueue_floor"),
     ("sessions", "rate", ">=", 1.3, "haproxy"),
-    ("sessions", "rate", ">=", 1.15, "suricata"),
+    ("sessions", "rate", ">=", 1.15, "suricata_rules"),
     ("bodies", "rate", ">=", 0.9, "nfqueue_floor"),
-    ("bodies", "rate", ">=", 6.0, "suricata"),
+    ("bodies", "rate", ">=", 6.0, "suricata_rules"),
     ("idle", "rate", "<=", 1.0, None),
 )
 CONFIG = """\
