@@ -541,7 +541,6 @@ static void test_fin_behind_octets_is_no_gap(void **state)
     assert_int_equal(verdict.cause, CAUSE_ABORTED);
 }
 
-/* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
 /* The server speaks after minutes, but what is sent to it was repeated all the time: no box has forgotten an idle
  * connection. */
 static void minutes_in_vain(uint32_t acknowledged)
@@ -576,6 +575,7 @@ static void test_leg_that_was_out_was_not_idle(void **state)
     minutes_in_vain(8);
 }
 
+/* A client that has left repeats its last octets with its FIN every two minutes: that is one session. */
 static void test_orphans_open_nothing(void **state)
 {
     (void)state;
