@@ -88,7 +88,7 @@ ruleset_ours() { # FILE TABLE
         /^:/ { chain = substr($1, 2); if (chain in ours) print ":" chain }
         /^-A / && ($2 in ours) { print; next }
         /^-A / { position[$2]++; what = $0; sub(/^-A [^ ]+ /, "", what)
-                 if ($NF in ours && what ~ /^(-m mark ! --mark [^ ]+ )?-j / && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/)
+                 if ($NF in ours && what ~ /^(-m mark ! --mark [^ ]+ )?-j [^ ]+$/ && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/)
                      jump[++jumps] = "-I " $2 " " position[$2] " " what }
         END { for (i = 1; i <= jumps; i++) print jump[i] }'
 }

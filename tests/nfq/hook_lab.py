@@ -33,8 +33,10 @@ def skipped(text):
     print(f"skipped: {text}", flush=True)
 
 
-def rules(*words, check=True):
-    return subprocess.run(["ip", "netns", "exec", ROUTER, RULES, "nfq", *words], check=check, capture_output=True, text=True)
+def rules(*words, check=True, path=None):
+    """path: where the programs it calls are looked for."""
+    return subprocess.run(["ip", "netns", "exec", ROUTER, RULES, "nfq", *words], check=check, capture_output=True, text=True,
+                          env=dict(os.environ, PATH=path) if path else None)
 
 
 def children_of(pid):

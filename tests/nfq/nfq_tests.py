@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -94,8 +95,16 @@ def test_mail():
     rules("load")
 
 
+# An ip6tables-restore that refuses what has rules of ours.
+REFUSES = """#!/bin/sh
+text=$(cat)
+case $text in *'-A SMTPWITNESS'*) echo 'not today' >&2; exit 1 ;; esac
+echo "$text" | {} "$@"
+"""
+
+
 def jumps():
-    """Our one rule in POSTROUTING, IPv4."""
+    """The rules in POSTROUTING, IPv4."""
     return [line for line in saved(ROUTER)[0].splitlines() if line.startswith("-A POSTROUTING")]
 
 
@@ -111,10 +120,20 @@ def test_rules_marks():
     run(ROUTER, "iptables", "-t", "mangle", "-R", "POSTROUTING", "1", "-j", "SMTPWITNESS_NFQ_P")
     rules("load", "--bypass")
     claim(saved(ROUTER) == with_bypass, "rules: the form it had in earlier versions is replaced", jumps())
-    refused = rules("load", "--bypass", "--queue", "2600", "--in-interface", "i" * 16, check=False)
-    claim(refused.returncode != 0 and saved(ROUTER) == with_bypass, "rules: what cannot be loaded leaves the rule where it was", jumps())
+    rules("load")
+    without = saved(ROUTER)
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        with open(folder + "/ip6tables-restore", "w", encoding="ascii") as file:
+            file.write(REFUSES.format(shutil.which("ip6tables-restore")))
+        os.chmod(file.name, 0o755)
+        refused = rules("load", "--bypass", check=False, path=folder + ":" + os.environ["PATH"])
+    claim(refused.returncode == 1 and "not today" in refused.stderr and saved(ROUTER) == without,
+          "rules: refused for IPv6 when IPv4 was loaded, all is as it was", (refused, jumps()))
+    run(ROUTER, "iptables", "-t", "mangle", "-A", "POSTROUTING", "-j", "LOG", "--log-prefix", "SMTPWITNESS_NFQ_P")
     rules("unload")
-    claim(jumps() == [], "rules: unload takes the rule away", jumps())
+    claim(jumps() == ["-A POSTROUTING -j LOG --log-prefix SMTPWITNESS_NFQ_P"],
+          "rules: unload takes the rule away, and none that only mentions us", jumps())
+    run(ROUTER, "iptables", "-t", "mangle", "-F", "POSTROUTING")
     rules("load")
 
 
