@@ -399,9 +399,9 @@ const struct settings_row settings_rows[] = {
      .default_text = "no",
      .example = "yes",
      .reloadable = false,
-     .help = "Once a large body runs, let its full segments pass without coming to us; what tells something "
-             "is still seen. Saves most of the work of large mails. The rules must be loaded with --bypass, "
-             "and the kernel tracks connections then."},
+     .help = "While a large body runs fast, let its full segments pass without coming to us; what tells "
+             "something is still seen. Saves most of the work of large mails. The rules must be loaded with "
+             "--bypass, and the kernel tracks connections then."},
     {.section = SETTINGS_SECTION_NFQ,
      .key = "mark",
      .type = SETTINGS_TYPE_MARK,
@@ -412,7 +412,7 @@ const struct settings_row settings_rows[] = {
      .default_text = "0x3000000",
      .example = "0x3000000",
      .reloadable = false,
-     .help = "Two bits of packets' marks that nobody else uses: the lower one marks connections for "
+     .help = "Two bits of marks that nobody else uses: the lower one marks connections for "
              "bypass, the higher one packets that are followed out of this host. It must be the "
              "value the rules were loaded with (--mark)."},
 

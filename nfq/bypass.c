@@ -2,6 +2,17 @@
 
 #include "nfq/watched.h"
 
+#define NEVER_US UINT64_MAX
+#define HIDDEN_OCTETS                                                                                        \
+    (UINT32_C(1) << 30) /* one that the kernel does not find is not asked for again so soon */
+
+static void rest_until(struct watched *own, uint32_t end)
+{
+    if (!own->rests || sequence_before(own->rest_end, end))
+        own->rest_end = end;
+    own->rests = true;
+}
+
 /* Something was lost: everything is looked at until all that was under way then is acknowledged (as RFC 6582 does).
  * What is queued is overtaken by what is not, so a hole is one only when it lasts. */
 static bool is_recovering(struct tracker_session *tracked, const struct tracker_latest *latest,
@@ -23,9 +34,9 @@ static bool is_recovering(struct tracker_session *tracked, const struct tracker_
         own->has_hole = hole;
     }
     lost = client->repeats > 1 || (own->has_hole && now_ms - own->hole_ms >= BYPASS_HOLE_MS);
+    own->rests = own->rests && sequence_before(client->acked, own->rest_end);
     if (lost)
-        own->rest_end = client->highest;
-    own->rests = lost || (own->rests && sequence_before(client->acked, own->rest_end));
+        rest_until(own, client->highest);
     return own->rests;
 }
 
@@ -70,35 +81,136 @@ static bool is_wanted(struct tracker_session *tracked, const struct tracker_late
     return !is_recovering(tracked, latest, now_us);
 }
 
-uint32_t bypass_mark(struct bypass *bypass, const struct tracker_latest *latest, uint32_t mark, bool is_last,
-                     uint64_t now_us)
+/* ---- the bit ---- */
+
+static const struct flow_side *client_of(const struct tracker_session *tracked)
+{
+    return &tracked->entry->flow.sides[side_index(SIDE_CLIENT)];
+}
+
+static void begin(struct bypass *bypass, struct tracker_session *tracked, uint32_t now_ms)
+{
+    struct watched *own = watched_of(tracked);
+    const uint32_t acked = client_of(tracked)->acked;
+
+    if (bypass->busy_count == BYPASS_SLOTS)
+        return;
+    if (!bypass->kernel.put_on(bypass->kernel.context, &tracked->entry->connection)) {
+        rest_until(own, acked + HIDDEN_OCTETS);
+        return;
+    }
+    bypass->started_count += own->bypass_runs ? 0 : 1;
+    own->bypass_on = own->bypass_runs = true;
+    own->bypass_slot = bypass->busy_count;
+    bypass->slots[bypass->busy_count++] = (struct bypass_slot){
+        .tracked = tracked, .acked = acked, .progress_ms = now_ms, .look_acked = acked, .look_ms = now_ms};
+    flow_set_bypass(&tracked->entry->flow, SIDE_CLIENT, true);
+}
+
+/* The last slot moves to the place of the one that leaves. */
+static void end(struct bypass *bypass, struct tracker_session *tracked, uint32_t now_ms)
+{
+    struct watched *own = watched_of(tracked);
+    struct bypass_slot *slot = &bypass->slots[own->bypass_slot];
+
+    bypass->kernel.put_off(bypass->kernel.context, &tracked->entry->connection);
+    *slot = bypass->slots[--bypass->busy_count];
+    watched_of(slot->tracked)->bypass_slot = own->bypass_slot;
+    own->bypass_on = false;
+    own->bypass_ms = now_ms;
+}
+
+static uint32_t look_ms(const struct flow *flow)
+{
+    const uint32_t round_trip_ms = flow->sides[0].rtt_us / 1000 + flow->sides[1].rtt_us / 1000;
+
+    return round_trip_ms < BYPASS_LOOK_MOST_MS - BYPASS_LOOK_MS ? BYPASS_LOOK_MS + round_trip_ms
+                                                                : BYPASS_LOOK_MOST_MS;
+}
+
+static bool is_slow(struct bypass_slot *slot, uint32_t now_ms)
+{
+    const uint32_t look = look_ms(&slot->tracked->entry->flow), acked = client_of(slot->tracked)->acked;
+    bool slow;
+
+    if (slot->acked != acked) {
+        slot->acked = acked;
+        slot->progress_ms = now_ms;
+    }
+    slow = now_ms - slot->progress_ms >= look;
+    if (now_ms - slot->look_ms >= look) {
+        slow = slow || acked - slot->look_acked < BYPASS_SLOW_OCTETS;
+        slot->look_acked = acked;
+        slot->look_ms = now_ms;
+    }
+    return slow;
+}
+
+static void rest_a_while(struct tracker_session *tracked)
+{
+    rest_until(watched_of(tracked), client_of(tracked)->acked + BYPASS_REST_OCTETS);
+}
+
+/* Has what passed unseen arrived? While a body stands it has not: what its client shows of it is not missing here. */
+static bool has_settled(struct tracker_session *tracked, uint32_t now_ms)
+{
+    const struct watched *own = watched_of(tracked);
+
+    return now_ms - own->bypass_ms >= BYPASS_SETTLE_MS &&
+           (!own->rests || sequence_before(own->rest_end - BYPASS_REST_OCTETS, client_of(tracked)->acked));
+}
+
+void bypass_on_packet(struct bypass *bypass, const struct tracker_latest *latest, bool is_last,
+                      uint64_t now_us)
 {
     struct tracker_session *tracked = latest->entry != NULL ? latest->entry->user : NULL;
     const uint32_t now_ms = (uint32_t)(now_us / 1000);
-    const bool is_on = (mark & bypass->mask) == bypass->bit;
     struct watched *own;
-    bool may_begin, wanted, was_on;
+    bool wanted;
 
-    if ((mark & bypass->mask) == bypass->mask) /* what we sent ourselves to put it off */
-        return mark;
-    if (tracked == NULL || latest->packet.kind != PACKET_TCP)
-        return is_on ? mark | bypass->mask : mark;
+    if (!bypass->enabled || tracked == NULL || latest->packet.kind != PACKET_TCP)
+        return;
     own = watched_of(tracked);
-    may_begin = is_on || is_last || own->bypass_on || is_go_ahead(latest, &tracked->session.dialogue);
-    wanted = bypass->enabled && is_wanted(tracked, latest, now_us) && may_begin;
-    was_on = is_on || own->bypass_on;
-    own->bypass_on = wanted;
-    if (is_on || wanted) {
-        bypass->started_count += own->bypass_runs ? 0 : 1;
-        own->bypass_runs = true;
-        own->bypass_ms = now_ms;
-        flow_set_bypass(&latest->entry->flow, SIDE_CLIENT, true);
-    } else if (own->bypass_runs && now_ms - own->bypass_ms >= BYPASS_SETTLE_MS) {
-        bypass->ended_count++;
+    wanted = is_wanted(tracked, latest, now_us);
+    if (own->bypass_on) {
+        const bool slow = is_slow(&bypass->slots[own->bypass_slot], now_ms);
+
+        if (slow)
+            rest_a_while(tracked);
+        if (slow || !wanted)
+            end(bypass, tracked, now_ms);
+    } else if (wanted && (is_last || is_go_ahead(latest, &tracked->session.dialogue))) {
+        begin(bypass, tracked, now_ms);
+    } else if (own->bypass_runs && has_settled(tracked, now_ms)) {
         own->bypass_runs = false;
-        flow_set_bypass(&latest->entry->flow, SIDE_CLIENT, false);
+        flow_set_bypass(&tracked->entry->flow, SIDE_CLIENT, false);
     }
-    if (wanted)
-        return (mark & ~bypass->mask) | bypass->bit;
-    return was_on ? mark | bypass->mask : mark;
+}
+
+void bypass_forget(struct bypass *bypass, struct tracker_session *tracked)
+{
+    if (watched_of(tracked)->bypass_on)
+        end(bypass, tracked, 0);
+}
+
+uint64_t bypass_deadline_us(const struct bypass *bypass)
+{
+    return bypass->busy_count > 0 ? bypass->due_us : NEVER_US;
+}
+
+void bypass_on_deadline(struct bypass *bypass, uint64_t now_us)
+{
+    const uint32_t now_ms = (uint32_t)(now_us / 1000);
+
+    if (bypass->busy_count == 0 || now_us < bypass->due_us)
+        return;
+    bypass->due_us = now_us + BYPASS_TICK_US;
+    for (uint32_t i = bypass->busy_count; i > 0; i--) { /* backwards: whoever takes a place was looked at */
+        struct tracker_session *tracked = bypass->slots[i - 1].tracked;
+
+        if (is_slow(&bypass->slots[i - 1], now_ms)) {
+            rest_a_while(tracked);
+            end(bypass, tracked, now_ms);
+        }
+    }
 }

@@ -29,14 +29,12 @@ static size_t family_of(const struct packet *packet)
     return address_is_ipv4(&packet->source) ? 0 : 1;
 }
 
-void departure_open(struct departure *departure, uint32_t bit, uint32_t other, uint16_t part,
-                    uint16_t server_port)
+void departure_open(struct departure *departure, uint32_t bit, uint16_t part, uint16_t server_port)
 {
     static const int families[DEPARTURE_FAMILIES] = {AF_INET, AF_INET6};
 
     memset(departure, 0, sizeof *departure);
     departure->bit = bit;
-    departure->other = other;
     departure->port = (uint16_t)(FIRST_PORT + part);
     departure->server_port = server_port;
     for (size_t i = 0; i < DEPARTURE_FAMILIES; i++) {
@@ -125,8 +123,7 @@ void departure_follow(struct departure *departure, const struct tracker_latest *
         note_rejection(latest);
     own = &latest->entry->flow.sides[side_index(latest->side)];
     if (queued->hook != NF_INET_FORWARD || latest->packet.kind != PACKET_TCP ||
-        (queued->mark & departure->other) != 0 || departure->sockets[family] == -1 ||
-        !is_repetition(own, &latest->packet))
+        departure->sockets[family] == -1 || !is_repetition(own, &latest->packet))
         return;
     note(&latest->entry->flow, latest->side,
          (flow_departure(&latest->entry->flow, latest->side) & FLOW_FOLLOWED) ? FLOW_FOLLOWED_AGAIN

@@ -24,9 +24,8 @@
 
 struct departure {
     int sockets[DEPARTURE_FAMILIES]; /* IPv4, IPv6; -1 = none */
-    uint32_t bit,
-        other;     /* of our mark; with the other one a packet speaks of the bypass, and is not followed */
-    uint16_t port; /* of our own segment: picks our queue as a client's port does */
+    uint32_t bit;
+    uint16_t port;        /* of our own segment: picks our queue as a client's port does */
     uint16_t server_port; /* one of those that are queued */
     bool forwards, is_host;
     bool due[DEPARTURE_FAMILIES];
@@ -35,8 +34,7 @@ struct departure {
 };
 
 /* `part`: which of the queues is ours. Without sockets nothing is followed. */
-void departure_open(struct departure *departure, uint32_t bit, uint32_t other, uint16_t part,
-                    uint16_t server_port);
+void departure_open(struct departure *departure, uint32_t bit, uint16_t part, uint16_t server_port);
 void departure_close(struct departure *departure);
 
 /* A packet that is shown once more, or our own segment. False: it is a packet like others. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "nfq/connection_marks.h"
 #include "nfq/kernel_queues.h"
 #include "nfq/observer.h"
 #include "nfq/watched.h"
@@ -25,6 +26,7 @@ struct hook {
     struct kernel_queue seen[HOOK_MAX_QUEUES];
     uint32_t count;
     int kernel_fd;
+    struct connection_marks marks; /* without socket: no bypass */
     uint64_t queue_dropped, socket_dropped;
     uint64_t untold_count, told_us;
     uint64_t unseen_told, unseen_us;
@@ -60,6 +62,28 @@ static void say_granted(struct hook *hook, const struct packet_queue_granted *gr
                     granted->receive_octets, hook->settings->receive_buffer_octets);
 }
 
+/* At the start, too: after a run that was killed they may stand where nothing of the connection would come to us. */
+static void put_marks_off(struct hook *hook)
+{
+    if (!connection_marks_put_all_off(&hook->marks))
+        log_message(hook->log, LOG_WARNING, "nfq",
+                    "the marked connections cannot be listed: %s; large bodies that run now pass by unseen",
+                    strerror(errno));
+}
+
+static void open_marks(struct hook *hook)
+{
+    const uint32_t mask = hook->settings->mark;
+
+    if (!connection_marks_open(&hook->marks, mask & (~mask + 1)))
+        log_message(hook->log, LOG_WARNING, "nfq",
+                    "no bypass, every packet comes here: connections cannot be marked through ctnetlink: %s; "
+                    "load the module nf_conntrack_netlink, or install a kernel with it",
+                    strerror(errno));
+    else
+        put_marks_off(hook);
+}
+
 struct hook *hook_create(const struct hook_options *options, struct settings_error *error)
 {
     const struct settings_nfq *settings = &options->settings->settings->nfq;
@@ -80,10 +104,12 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
         snprintf(error->text, sizeof error->text, "nfq: no random numbers: %s", strerror(errno));
         goto failed;
     }
-    if (!injector_open(&hook->injector, settings->bypass ? settings->mark : 0))
+    if (!injector_open(&hook->injector))
         log_message(hook->log, LOG_WARNING, "nfq",
                     "no raw socket (%s): silent sides are not probed, and nothing is enforced",
                     strerror(errno));
+    if (settings->bypass)
+        open_marks(hook);
     for (uint32_t i = 0; i < settings->queues_count; i++) {
         bool can_send = hook->injector.ipv4 != -1 || hook->injector.ipv6 != -1;
         struct observer_options wanted = {.settings = options->settings,
@@ -91,6 +117,7 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
                                           .log = options->log,
                                           .injector = &hook->injector,
                                           .kernel_fd = hook->kernel_fd,
+                                          .can_bypass = hook->marks.socket != NULL,
                                           .can_probe = can_send && settings->probe,
                                           .can_enforce = can_send,
                                           .queue = (uint16_t)(settings->first_queue + i),
@@ -114,7 +141,7 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
                 settings->first_queue, settings->first_queue + settings->queues_count - 1,
                 granted.gso ? "on" : "off", granted.fail_open ? "on" : "off",
                 settings->probe && (hook->injector.ipv4 != -1 || hook->injector.ipv6 != -1) ? "on" : "off",
-                settings->bypass ? "on" : "off", settings->max_flows_count);
+                hook->marks.socket != NULL ? "on" : "off", settings->max_flows_count);
     return hook;
 
 failed:
@@ -148,6 +175,9 @@ void hook_destroy(struct hook *hook)
     for (uint32_t i = 0; i < hook->count; i++)
         observer_destroy(hook->observers[i]);
     injector_close(&hook->injector);
+    if (hook->marks.socket != NULL)
+        put_marks_off(hook);
+    connection_marks_close(&hook->marks);
     if (hook->kernel_fd != -1)
         close(hook->kernel_fd);
     settings_share_release(hook->share);

@@ -10,7 +10,7 @@
 #endif
 #define SEGMENT_MAX_OCTETS 1280 /* any IPv6 path takes it (RFC 8200 section 5) */
 
-bool injector_open(struct injector *injector, uint32_t mark)
+bool injector_open(struct injector *injector)
 {
     int on = 1;
 
@@ -21,11 +21,6 @@ bool injector_open(struct injector *injector, uint32_t mark)
         close(injector->ipv6);
         injector->ipv6 = -1;
     }
-    /* Without the mark only a packet that comes to us can put a bypass off. */
-    if (mark != 0 && injector->ipv4 != -1)
-        (void)setsockopt(injector->ipv4, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
-    if (mark != 0 && injector->ipv6 != -1)
-        (void)setsockopt(injector->ipv6, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
     injector->bridge = bridge_create();
     return injector->ipv4 != -1 || injector->ipv6 != -1;
 }

@@ -17,8 +17,8 @@ struct injector {
     struct bridge *bridge; /* NULL = none */
 };
 
-/* What is sent bears `mark` (0 = none; to set one takes CAP_NET_ADMIN). False: neither family can be had. */
-bool injector_open(struct injector *injector, uint32_t mark) MUST_CHECK;
+/* False: neither family can be had. */
+bool injector_open(struct injector *injector) MUST_CHECK;
 void injector_close(struct injector *injector);
 
 bool injector_send(const struct injector *injector, const struct segment *segment) MUST_CHECK;

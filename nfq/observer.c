@@ -16,6 +16,7 @@
 #include "core/policy/timeouts.h"
 #include "daemon/clock.h"
 #include "nfq/bypass.h"
+#include "nfq/connection_marks.h"
 #include "nfq/departure.h"
 #include "nfq/kernel_queues.h"
 #include "nfq/prober.h"
@@ -29,6 +30,7 @@ struct observer {
     struct tracker *tracker;
     struct prober prober;
     struct bypass bypass;
+    struct connection_marks marks; /* without socket: no bypass */
     struct departure departure;
     struct bridge *bridge;     /* NULL = none */
     struct enforcer *enforcer; /* NULL = nothing can be enforced */
@@ -46,6 +48,7 @@ struct observer {
     uint64_t turned_us; /* when the socket was last drained */
     uint64_t overruns;  /* of the queue, as last seen, and packets missed */
     uint64_t full;
+    bool hidden; /* a connection that could not be marked: said once */
     uint64_t records, unjudged;
     atomic_bool stop;
     atomic_ullong beats;
@@ -85,6 +88,7 @@ static void withdraw(struct observer *observer, struct verdict *verdict)
 static void forget(struct observer *observer, struct tracker_session *tracked)
 {
     prober_forget(&observer->prober, tracked);
+    bypass_forget(&observer->bypass, tracked);
     if (observer->enforcer != NULL)
         enforcer_forget(observer->enforcer, tracked);
     settings_share_release(watched_of(tracked)->settings);
@@ -226,9 +230,7 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length, now_us,
                       queued->read_unix_ms);
     learn_place(observer, queued);
-    if (observer->bypass.enabled || (queued->mark & observer->bypass.bit) != 0)
-        queued->mark = bypass_mark(&observer->bypass, tracker_latest(observer->tracker), queued->mark,
-                                   queued->is_last, now_us);
+    bypass_on_packet(&observer->bypass, tracker_latest(observer->tracker), queued->is_last, now_us);
     if (slot != NULL && slot->tracked == tracked &&
         prober_swallows(&observer->prober, slot, &before, &packet))
         return QUEUE_DROP;
@@ -296,6 +298,8 @@ static int wait_ms(const struct observer *observer)
     uint64_t now_us = clock_monotonic_us();
 
     due_us = probe_us < due_us ? probe_us : due_us;
+    if (bypass_deadline_us(&observer->bypass) < due_us)
+        due_us = bypass_deadline_us(&observer->bypass);
     if (observer->enforcer != NULL && enforcer_deadline_us(observer->enforcer) < due_us)
         due_us = enforcer_deadline_us(observer->enforcer);
     if (due_us <= now_us)
@@ -338,6 +342,7 @@ static void turn(struct observer *observer)
     now_us = clock_monotonic_us();
     tracker_on_deadline(observer->tracker, now_us);
     prober_on_deadline(&observer->prober, now_us);
+    bypass_on_deadline(&observer->bypass, now_us);
     if (observer->enforcer != NULL) {
         enforcer_run_woken(observer->enforcer, now_us);
         enforcer_on_deadline(observer->enforcer, now_us);
@@ -384,6 +389,43 @@ static bool create_enforcer(struct observer *observer, const struct observer_opt
     observer->enforcer = enforcer_create(&wanted);
     observer->enforces = policy_enforces(&options->settings->settings->policy);
     return observer->enforcer != NULL;
+}
+
+/* What is queued goes on before: it would be overtaken. */
+static bool put_on(void *context, const struct connection *connection)
+{
+    struct observer *observer = context;
+    enum connection_marks_result result;
+
+    packet_queue_flush(observer->queue);
+    result = connection_marks_set(&observer->marks, &connection->client, &connection->server, true);
+    if (result == CONNECTION_MARKS_DONE)
+        return true;
+    if (!observer->hidden)
+        log_message(
+            observer->log, LOG_NOTICE, "nfq",
+            "a large body is not let past the queue: the kernel's table of connections %s; connections "
+            "with both addresses translated, or in a zone of conntrack, cannot be found there",
+            result == CONNECTION_MARKS_UNKNOWN ? "does not show its connection" : strerror(errno));
+    observer->hidden = true;
+    return false;
+}
+
+/* One that the kernel has forgotten has no bit. What else goes wrong leaves us blind for it. */
+static void put_off(void *context, const struct connection *connection)
+{
+    struct observer *observer = context;
+
+    if (connection_marks_set(&observer->marks, &connection->client, &connection->server, false) ==
+        CONNECTION_MARKS_FAILED)
+        observer_lost(observer, clock_monotonic_us());
+}
+
+static void open_bypass(struct observer *observer, uint32_t bit, bool can)
+{
+    observer->bypass.enabled = can && connection_marks_open(&observer->marks, bit);
+    observer->bypass.kernel =
+        (struct bypass_kernel){.context = observer, .put_on = put_on, .put_off = put_off};
 }
 
 static void set_ports(struct tracker *tracker, const struct settings_ports *ports, enum tracker_port kind)
@@ -434,6 +476,7 @@ struct observer *observer_create(const struct observer_options *options, struct 
                                  struct settings_error *error)
 {
     struct observer *observer = calloc(1, sizeof *observer);
+    const uint32_t mark = options->settings->settings->nfq.mark, lower = mark & (~mark + 1);
     struct packet_queue_options queue = {
         .number = options->queue,
         .length_packets = options->settings->settings->nfq.queue_length_count,
@@ -451,12 +494,10 @@ struct observer *observer_create(const struct observer_options *options, struct 
     observer->settings = settings_share_acquire(options->settings);
     prober_init(&observer->prober, options->injector);
     observer->bridge = options->injector != NULL ? options->injector->bridge : NULL;
-    observer->bypass.mask = options->settings->settings->nfq.mark;
-    observer->bypass.bit = observer->bypass.mask & (~observer->bypass.mask + 1);
-    departure_open(&observer->departure, observer->bypass.mask & ~observer->bypass.bit, observer->bypass.bit,
+    open_bypass(observer, lower, options->can_bypass);
+    departure_open(&observer->departure, mark & ~lower,
                    (uint16_t)(options->queue - options->settings->settings->nfq.first_queue),
                    options->settings->settings->smtp.ports.port[0]);
-    observer->bypass.enabled = options->settings->settings->nfq.bypass;
     pthread_mutex_init(&observer->stats_lock, NULL);
     observer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (observer->wake_fd == -1) {
@@ -505,6 +546,7 @@ void observer_destroy(struct observer *observer)
     packet_queue_close(observer->queue);
     departure_close(&observer->departure);
     tracker_destroy(observer->tracker);
+    connection_marks_close(&observer->marks);
     enforcer_destroy(observer->enforcer);
     settings_share_release(atomic_load(&observer->loaded));
     settings_share_release(observer->settings);

@@ -32,6 +32,7 @@ struct observer_options {
     struct log *log;
     const struct injector *injector;
     int kernel_fd; /* of kernel_queues_open(); -1 = none */
+    bool can_bypass;
     bool can_probe;
     bool can_enforce; /* else what is to be enforced is only counted */
     uint16_t queue;

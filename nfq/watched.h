@@ -19,8 +19,11 @@ struct watched {
     };
     uint32_t closing_ms; /* since; times are the clock's low 32 bits of ms */
     /* The bypass's. */
-    uint32_t bypass_ms; /* the latest packet while octets could pass */
-    uint32_t hole_ms;   /* octets from `hole` on are missing at the server since */
+    union {
+        uint32_t bypass_slot; /* while its bit is on */
+        uint32_t bypass_ms;   /* since it is off */
+    };
+    uint32_t hole_ms; /* octets from `hole` on are missing at the server since */
     uint32_t hole;
     uint32_t rest_end; /* everything is looked at until the client's octets up to here are acknowledged */
     bool bypass_on : 1, bypass_runs : 1, has_hole : 1, rests : 1;

@@ -8,34 +8,26 @@
 #   FORWARD  NFQ     last in FORWARD: a verdict leaves the table, so rules behind ours would not be seen.
 #            NFQ_C   from a client to one of our ports   NFQ_S  from the server   NFQ_E  an ICMP error
 #            NFQ_IN  by one of the clients' interfaces, and NFQ_OUT back: asked for last, because names are compared slowly
-#            NFQ_B   of a connection in the midst of a large body: what need not be seen leaves here
 #   OUTPUT   NFQ_O   ICMP errors and resets this router itself makes: seen in FORWARD by nobody, and without them the
 #                    network would be blamed for them.
 #   INPUT, OUTPUT    with --place host NFQ stands last in both, instead of in FORWARD: the mail server is this host.
 #                    Connections within the host (lo) would be seen twice and are left alone.
-#   POSTROUTING NFQ_P  of packets with a mark of ours: what the witness wrote into it is done, see below. A packet that it
-#                    follows comes to it once more: so it is known that no rule or route of this host stopped it.
+#   POSTROUTING NFQ_P  a packet that the witness follows, with the higher bit of our mark, comes to it once more: so it is
+#                    known that no rule or route of this host stopped it.
 #   any      NFQ_MADE never visited: says that the table did not exist before us, so that unload removes it.
 #
 # --queue-bypass lets packets pass while nobody holds the queue. Several queues are told apart by the low bits of the
 # client's port (match u32), so that both directions of a connection, and the errors about it, come to the same one;
 # --queue-balance goes by addresses alone, and HMARK overwrites all 32 bits of the packet's mark.
 #
-# What the two bits of our mark say, the lower one first:
-#   0 0  nothing, and nothing is done: so it is with nearly every packet of this host
-#   1 0  from FORWARD: its connection is in the midst of a body. From the witness: from now on it is
-#   1 1  from the witness: it is no more
-#   0 1  from the witness: this packet is followed
-# --bypass: NFQ_P puts that into the connection's mark - in POSTROUTING, because table filter comes between and its
-# verdict counts. Packets of such a connection come to NFQ_B. Large segments of the client skip the queue there, but for
-#   - bypass_seen_a_second of a connection: one that has come to a stand repeats itself more slowly, so that all is seen;
+# --bypass: the witness puts the lower bit of our mark on a connection that is in the midst of a large body, and off, in the
+# kernel's table of connections (nfq/connection_marks). Large segments of its client skip the queue then, but for
 #   - those that bear FIN, SYN or RST, and those that end in CRLF.CRLF, pushed or not (a client that corks its octets may
 #     not push them);
 #   - those that end in LF and bear PSH, or are several in one (offload: nearly every such packet bears PSH): a client
 #     that has said what it had to say, be it the final dot or a command behind it, pushes it and ends with LF.
-# What is queued is overtaken by what is not, so that the former must be rare. Everything else is queued as ever, with the
-# bit in its mark. Every packet of a body is asked all this, so it is one program of bpf, and there are few rules.
-# hashlimit drops packets when its table is full: it has room for more connections than can be followed.
+# Everything else is queued as ever. What is queued is overtaken by what is not, so that the former must be rare. Every
+# packet of a body is asked all this, so it is one program of bpf, and one rule.
 #
 # --tool nft: the same as one table of nft's; see nfq_nft.sh.
 
@@ -63,8 +55,6 @@ bypass_least_octets=512
 #   queued:  ret #0
 bypass_unseen4='21,128 0 0 0,53 0 18 512,20 0 0 1,7 0 0 0,80 0 0 0,21 0 10 10,128 0 0 0,37 12 0 1500,177 0 0 0,80 0 0 13,69 9 0 15,128 0 0 0,20 0 0 5,7 0 0 0,64 0 0 0,21 4 3 218770957,177 0 0 0,80 0 0 13,69 1 0 7,6 0 0 65535,6 0 0 0'
 bypass_unseen6='22,128 0 0 0,53 0 19 512,48 0 0 6,21 0 17 6,128 0 0 0,20 0 0 1,7 0 0 0,80 0 0 0,21 0 9 10,128 0 0 0,37 10 0 1500,48 0 0 53,69 8 0 15,128 0 0 0,20 0 0 5,7 0 0 0,64 0 0 0,21 3 2 218770957,48 0 0 53,69 1 0 7,6 0 0 65535,6 0 0 0'
-bypass_seen_a_second=4
-bypass_connections=1048576
 
 # ---- iptables or nft ----
 
@@ -97,7 +87,6 @@ plan() { # FAMILY
     for chain in '' _C _S _E _O; do
         echo ":SMTPWITNESS_NFQ$chain"
     done
-    [ "$set_bypass" = no ] || echo ':SMTPWITNESS_NFQ_B'
     [ "$set_place" = host ] || echo ':SMTPWITNESS_NFQ_P'
     [ "$set_place" = router ] || printf -- '-A SMTPWITNESS_NFQ %s lo -j RETURN\n' -i -o
     plan_exceptions "$1"
@@ -109,7 +98,7 @@ plan() { # FAMILY
     case $set_place in
     router)
         printf -- '-A %s\n' 'FORWARD -j SMTPWITNESS_NFQ' 'OUTPUT -j SMTPWITNESS_NFQ_O'
-        echo "-A POSTROUTING -m mark ! --mark 0x0/$(marks_used) -j SMTPWITNESS_NFQ_P"
+        echo "-A POSTROUTING -m mark --mark $mark_high/$mark_high -j SMTPWITNESS_NFQ_P"
         ;;
     host) printf -- '-A %s -j SMTPWITNESS_NFQ\n' INPUT OUTPUT ;;
     esac
@@ -144,26 +133,12 @@ plan_interfaces() {
 
 plan_bypass() { # FAMILY
     case $1 in 4) unseen=$bypass_unseen4 ;; 6) unseen=$bypass_unseen6 ;; esac
-    echo "-A SMTPWITNESS_NFQ -p tcp -m connmark --mark $mark_low/$mark_low -g SMTPWITNESS_NFQ_B"
-    echo "-A SMTPWITNESS_NFQ_B -p tcp $(ports_match d) -m bpf --bytecode \"$unseen\" -m hashlimit" \
-        "--hashlimit-above $bypass_seen_a_second/sec --hashlimit-burst 1 --hashlimit-mode srcip,srcport,dstip,dstport" \
-        "--hashlimit-name smtpwitness$1 --hashlimit-htable-max $bypass_connections --hashlimit-htable-expire 10000 -j RETURN"
-    echo "-A SMTPWITNESS_NFQ_B -j MARK --set-xmark $mark_low/$mark_low"
-    echo "-A SMTPWITNESS_NFQ_B -p tcp $(ports_match d) -j SMTPWITNESS_NFQ_C"
-    echo "-A SMTPWITNESS_NFQ_B -p tcp $(ports_match s) -j SMTPWITNESS_NFQ_S"
+    echo "-A SMTPWITNESS_NFQ -p tcp -m connmark --mark $mark_low/$mark_low $(ports_match d) -m bpf --bytecode \"$unseen\" -j RETURN"
 }
 
-marks_used() { case $set_bypass in yes) echo "$mark_both" ;; *) echo "$mark_high" ;; esac; }
-
-plan_marks() { # behind each other: a packet that comes to the queue has left the chain
-    both=$(marks_used)
-    if [ "$set_bypass" = yes ]; then
-        echo "-A SMTPWITNESS_NFQ_P -m mark --mark $mark_low/$both -j CONNMARK --set-xmark $mark_low/$mark_low"
-        echo "-A SMTPWITNESS_NFQ_P -m mark --mark $both/$both -j CONNMARK --set-xmark 0x0/$mark_low"
-        echo "-A SMTPWITNESS_NFQ_P -m mark --mark $mark_low/$mark_low -j MARK --set-xmark 0x0/$both"
-    fi
+plan_marks() {
     for ends in d:C s:S; do
-        echo "-A SMTPWITNESS_NFQ_P -p tcp -m mark --mark $mark_high/$both $(ports_match "${ends%:*}") -j SMTPWITNESS_NFQ_${ends#*:}"
+        echo "-A SMTPWITNESS_NFQ_P -p tcp $(ports_match "${ends%:*}") -j SMTPWITNESS_NFQ_${ends#*:}"
     done
 }
 
@@ -285,11 +260,8 @@ mark xt_mark mangle -m mark --mark 0x1/0x1
 TEXT
     [ "$set_queues" -eq 1 ] || echo 'u32 xt_u32 mangle -m u32 --u32 0=0'
     [ "$set_bypass" = no ] || cat <<TEXT
-CONNMARK xt_connmark mangle -j CONNMARK --set-xmark 0x1/0x1
 connmark xt_connmark mangle -m connmark --mark 0x1/0x1
-MARK xt_mark mangle -j MARK --set-xmark 0x1/0x1
 bpf xt_bpf filter -m bpf --bytecode "$bypass_unseen4"
-hashlimit xt_hashlimit filter -m hashlimit --hashlimit-above 4/sec --hashlimit-mode srcip,srcport,dstip,dstport --hashlimit-name smtpwitness
 TEXT
 }
 

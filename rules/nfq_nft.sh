@@ -8,7 +8,6 @@
 #   - nft cannot look at the last octet of a packet. So with --bypass all that is pushed comes to the queue, and so does
 #     every packet of several segments (offload): it helps where packets arrive one by one.
 #   - An ICMP error that quotes a header with IP options comes to the first of several queues.
-#   - When the set that counts what is seen of a connection is full, all of its segments are seen; nothing is dropped.
 
 nft_table=smtpwitness_nfq
 nft_priority=-149 # NF_IP_PRI_MANGLE + 1
@@ -20,9 +19,7 @@ nft_set() { echo "{ $(printf '%s' "$1" | sed 's/,/, /g') }"; } # LIST with comma
 nft_plan() {
     nft_ports=$(nft_set "$set_ports")
     printf 'table inet %s {}\ndelete table inet %s\ntable inet %s {\n' "$nft_table" "$nft_table" "$nft_table"
-    [ "$set_bypass" = no ] || nft_plan_seen
     nft_plan_queues
-    [ "$set_bypass" = no ] || nft_chain 'chain body' '' nft_plan_body
     case $set_place in
     router)
         nft_chain 'chain forward' forward nft_plan_forward
@@ -43,14 +40,6 @@ nft_chain() { # OPENING HOOK FUNCTION...: a base chain; an empty HOOK: a chain t
     shift 2
     "$@" | sed 's/^/    /'
     echo '  }'
-}
-
-nft_plan_seen() {
-    for family in $families; do
-        case $family in 4) nft_type=ipv4_addr ;; 6) nft_type=ipv6_addr ;; esac
-        echo "  set seen$family { type $nft_type . inet_service . $nft_type . inet_service; size $bypass_connections;" \
-            'flags dynamic,timeout; timeout 10s; }'
-    done
 }
 
 nft_plan_queues() {
@@ -93,7 +82,8 @@ nft_plan_errors_parts() {
 
 nft_plan_forward() {
     nft_plan_exceptions
-    [ "$set_bypass" = no ] || echo "meta l4proto tcp ct mark & $mark_low == $mark_low goto body"
+    [ "$set_bypass" = no ] || echo "ct mark & $mark_low == $mark_low tcp dport $nft_ports tcp flags & (fin|syn|rst|psh) == 0" \
+        "meta length $bypass_least_octets-1500 accept"
     if [ -z "$set_in_interfaces" ]; then
         echo "tcp dport $nft_ports goto from_client"
         echo "tcp sport $nft_ports goto from_server"
@@ -128,30 +118,11 @@ nft_plan_output() {
     nft_plan_errors
 }
 
-nft_plan_body() {
-    for family in $families; do
-        case $family in 4) nft_protocol=ip ;; 6) nft_protocol=ip6 ;; esac
-        echo "tcp dport $nft_ports tcp flags & (fin|syn|rst|psh) == 0 meta length $bypass_least_octets-1500" \
-            "update @seen$family { $nft_protocol saddr . tcp sport . $nft_protocol daddr . tcp dport" \
-            "limit rate over $bypass_seen_a_second/second burst 1 packets } accept"
-    done
-    echo "meta mark set meta mark | $mark_low"
-    echo "tcp dport $nft_ports goto from_client"
-    echo "tcp sport $nft_ports goto from_server"
-}
-
 nft_plan_postrouting() {
     case $set_family in 4) echo 'meta nfproto ipv6 return' ;; 6) echo 'meta nfproto ipv4 return' ;; esac
-    nft_both=$(marks_used)
-    echo "meta mark & $nft_both == 0 return"
-    if [ "$set_bypass" = yes ]; then
-        nft_others=$(printf '0x%x' $((~mark_low & 0xffffffff)))
-        echo "meta mark & $nft_both == $mark_low ct mark set ct mark | $mark_low"
-        echo "meta mark & $nft_both == $nft_both ct mark set ct mark & $nft_others"
-        echo "meta mark & $mark_low == $mark_low meta mark set meta mark & $(printf '0x%x' $((~mark_both & 0xffffffff)))"
-    fi
-    echo "meta mark & $nft_both == $mark_high tcp dport $nft_ports goto from_client"
-    echo "meta mark & $nft_both == $mark_high tcp sport $nft_ports goto from_server"
+    echo "meta mark & $mark_high == 0 return"
+    echo "tcp dport $nft_ports goto from_client"
+    echo "tcp sport $nft_ports goto from_server"
 }
 
 # ---- what the kernel has ----

@@ -330,7 +330,6 @@ settings_finish_bits() { # the packet hook needs two bits; nfq.sh says what they
     fi
     mark_low=$(printf '0x%x' "$mark_low")
     mark_high=$(printf '0x%x' "$mark_high")
-    mark_both=$(printf '0x%x' "$mark_value")
 }
 
 usage_print() {

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 
+import bypass_tests
 import enforce_tests
 import hook_lab
 import nft_tests
@@ -109,17 +110,21 @@ def jumps():
 
 
 def test_rules_marks():
-    """Only packets with a mark of ours leave POSTROUTING for our chain; the rule follows the setting and an older one's form."""
+    """Only packets with a mark of ours leave POSTROUTING for our chain; the rule follows the setting, and other forms go."""
     rules("load")
     plain = jumps()
-    rules("load", "--bypass")
-    claim(plain == ["-A POSTROUTING -m mark ! --mark 0x0/0x2000000 -j SMTPWITNESS_NFQ_P"] and
-          jumps() == ["-A POSTROUTING -m mark ! --mark 0x0/0x3000000 -j SMTPWITNESS_NFQ_P"], "rules: one rule in POSTROUTING, as is set",
+    rules("load", "--mark", "0x30/0x30")
+    claim(plain == ["-A POSTROUTING -m mark --mark 0x2000000/0x2000000 -j SMTPWITNESS_NFQ_P"] and
+          jumps() == ["-A POSTROUTING -m mark --mark 0x20/0x20 -j SMTPWITNESS_NFQ_P"], "rules: one rule in POSTROUTING, as is set",
           (plain, jumps()))
-    with_bypass = saved(ROUTER)
-    run(ROUTER, "iptables", "-t", "mangle", "-R", "POSTROUTING", "1", "-j", "SMTPWITNESS_NFQ_P")
     rules("load", "--bypass")
-    claim(saved(ROUTER) == with_bypass, "rules: the form it had in earlier versions is replaced", jumps())
+    with_bypass = saved(ROUTER)
+    claim(all(text.count(" -m connmark --mark 0x1000000/0x1000000 ") == 1 and "CONNMARK" not in text for text in with_bypass),
+          "rules: with --bypass one rule asks for the connection's mark, and none writes any", with_bypass)
+    for other in ([], ["-m", "mark", "!", "--mark", "0x0/0x3000000"]):
+        run(ROUTER, "iptables", "-t", "mangle", "-R", "POSTROUTING", "1", *other, "-j", "SMTPWITNESS_NFQ_P")
+        rules("load", "--bypass")
+        claim(saved(ROUTER) == with_bypass, f"rules: a jump of another form ({' '.join(other)}) is replaced", jumps())
     rules("load")
     without = saved(ROUTER)
     with tempfile.TemporaryDirectory(dir="/run") as folder:
@@ -135,197 +140,6 @@ def test_rules_marks():
           "rules: unload takes the rule away, and none that only mentions us", jumps())
     run(ROUTER, "iptables", "-t", "mangle", "-F", "POSTROUTING")
     rules("load")
-
-
-def test_bypass():
-    """20 MB with the bypass: octet for octet, judged as without, and most of it never came to the witness."""
-    body = body_of(20_000_000)
-    rules("load", "--bypass", "--queues", "2")
-    once = saved(ROUTER)
-    rules("load", "--bypass", "--queues", "2")
-    claim(saved(ROUTER) == once, "bypass: loading the rules twice is loading once")
-    with Witness(queues=2, bypass="yes") as witness:
-        for version in (4, 6):
-            server = Server(version, {"swift": True})
-            talker = Talker(version)
-            talker.to_data()
-            talker.socket.sendall(body)
-            answer = talker.ask(b".")
-            claim(answer.startswith(b"250") and server.digests == [hashlib.sha256(body).hexdigest()],
-                  f"bypass v{version}: 20 MB come through octet for octet", answer)
-            talker.to_data_again()
-            talker.ask(b"short\r\n.")
-            talker.quit()
-            verdict = witness.of(talker.socket)
-            wanted = {"fault": "none", "cause": "clean", "confidence": "certain", "mails": "2/2"}
-            claim(wanted.items() <= verdict.items() and verdict.get("bytes-client", 0) > len(body),
-                  f"bypass v{version}: a clean verdict, every octet counted, and the mail behind it is followed", verdict)
-            server.close()
-        numbers = witness.statistics()
-        claim(numbers["bypasses"] >= 2 and numbers["octets"] < 0.7 * 2 * len(body) and
-              numbers["bypassed-octets"] > 0.3 * 2 * len(body), "bypass: a great part of the octets never came to us", numbers)
-    rules("unload")
-    claim("SMTPWITNESS" not in "".join(saved(ROUTER)), "bypass: unload leaves nothing")
-
-
-def small_packets():
-    for namespace, interface in ((CLIENT, "c0"), (ROUTER, "r0"), (ROUTER, "r1"), (FIREWALL, "f0"), (FIREWALL, "f1"), (SERVER, "s0")):
-        run(namespace, "ethtool", "-K", interface, "tso", "off", "gso", "off", "gro", "off")
-
-
-def large_packets():
-    for namespace, interface in ((CLIENT, "c0"), (ROUTER, "r0"), (ROUTER, "r1"), (FIREWALL, "f0"), (FIREWALL, "f1"), (SERVER, "s0")):
-        run(namespace, "ethtool", "-K", interface, "tso", "on", "gso", "on", "gro", "on")
-
-
-def corked(version, surplus):
-    """A client that says with each octet that more follows, up to the final dot, so that the last segment is large and not
-    pushed; the server has taken it and says nothing. What is known of who owed then?"""
-    server = Server(version, {"mute": ".", "swift": False})
-    talker = Talker(version)
-    talker.to_data()
-    body = body_of(3_000_000) + b"y" * surplus + b"\r\n.\r\n"
-    talker.socket.sendall(body, socket.MSG_MORE)
-    time.sleep(3)
-    reset(talker.socket)
-    talker.stream.close()
-    server.close()
-    return talker
-
-
-def test_bypass_announced():
-    """With SIZE in MAIL the bypass begins before the first octet of the body: hardly anything of it comes to the witness, nothing
-    of it is overtaken, and who owes at the end is known as ever."""
-    body = body_of(400_000)
-    small_packets()
-    rules("load", "--bypass")
-    with Witness(bypass="yes") as witness:
-        for version in (4, 6):
-            server = Server(version, {"swift": True})
-            talker = Talker(version)
-            talker.to_data(len(body))
-            talker.socket.sendall(body)
-            answer = talker.ask(b".")
-            claim(answer.startswith(b"250") and server.digests == [hashlib.sha256(body).hexdigest()],
-                  f"announced v{version}: 400 kB come through octet for octet", answer)
-            talker.to_data_again(9)
-            talker.ask(b"short\r\n.")
-            talker.quit()
-            verdict = witness.of(talker.socket)
-            wanted = {"fault": "none", "cause": "clean", "confidence": "certain", "mails": "2/2"}
-            claim(wanted.items() <= verdict.items() and verdict.get("bytes-client", 0) > len(body) and "resynced" not in str(verdict.get("notes")),
-                  f"announced v{version}: a clean verdict, every octet counted", verdict)
-            server.close()
-        numbers = witness.statistics()
-        claim(numbers["bypasses"] >= 2 and numbers["bypassed-octets"] > 0.9 * 2 * len(body), "announced: nearly all of it passed by, the first 64 kB, too", numbers)
-        for version in (4, 6):
-            server = Server(version, {"mute": ".", "swift": False})
-            talker = Talker(version)
-            talker.to_data(len(body))
-            talker.socket.sendall(body + b".\r\n")
-            time.sleep(2)
-            reset(talker.socket)
-            talker.stream.close()
-            verdict = witness.of(talker.socket)
-            claim(verdict.get("phase") == "end-of-data" and verdict.get("owed-by") == "server",
-                  f"announced v{version}: the final dot is seen, the server owes", verdict)
-            server.close()
-    large_packets()
-    rules("unload")
-
-
-def test_bypass_corked():
-    if not shutil.which("ethtool"):
-        hook_lab.skipped("corked: ethtool is not installed")
-        return
-    small_packets()
-    try:
-        said = {}
-        for bypass in ("no", "yes"):
-            rules("load", *(["--bypass"] if bypass == "yes" else []))
-            with Witness(bypass=bypass) as witness:
-                for version in (4, 6):
-                    verdicts = [witness.of(corked(version, surplus).socket) for surplus in (1, 400, 801)]
-                    said[bypass, version] = [{name: verdict.get(name) for name in ("fault", "cause", "phase", "owed-by", "confidence")}
-                                             for verdict in verdicts]
-                numbers = witness.statistics()
-        for version in (4, 6):
-            wanted, got = said["no", version], said["yes", version]
-            claim(wanted[0]["owed-by"] == "server" and wanted[0] in got and
-                  all(one == other or one["fault"] == "unknown" for one, other in zip(got, wanted)),
-                  f"corked v{version}: with the bypass the final dot is seen, too: the same verdict, or none", (said, witness.records))
-        claim(numbers["bypasses"] >= 3, "corked: though the bypass was on", numbers)
-    finally:
-        large_packets()
-
-
-def arrivals(sniffer, version):
-    """(flags, ports, sequence, octets) of the client's segments that have reached the server's interface."""
-    header = 20 if version == 4 else 40
-    found = []
-    while True:
-        try:
-            octets = sniffer.recv(65536)
-        except BlockingIOError:
-            return found
-        if octets[9 if version == 4 else 6] == 6 and octets[header + 2:header + 4] == b"\0\x19":
-            own, _, sequence = struct.unpack("!HHI", octets[header:header + 8])
-            found.append((octets[header + 13], own, sequence, len(octets) - header - (octets[header + 12] >> 4) * 4))
-
-
-def marked_connections(version):
-    listed = subprocess.run(["ip", "netns", "exec", ROUTER, "conntrack", "-L", "-f", "ipv4" if version == 4 else "ipv6", "-p", "tcp"],
-                            check=False, capture_output=True, text=True)
-    return [line for line in listed.stdout.splitlines() if "dport=25 " in line and " mark=0 " not in line]
-
-
-def test_bypass_closed():
-    """A client falls silent in its body while the bypass is on, and our limit ends the session: nothing of it passes any more,
-    not even segments of a client that has not heard of it."""
-    if not shutil.which("ethtool") or not shutil.which("conntrack"):
-        hook_lab.skipped("closed in a body: ethtool or conntrack is not installed")
-        return
-    small_packets()
-    rules("load", "--bypass")
-    try:
-        with Witness(timeouts="body = 2s\naction = enforce\n", bypass="yes") as witness:
-            for version in (4, 6):
-                with inside(SERVER):
-                    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800 if version == 4 else 0x86DD))
-                sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-                sniffer.setblocking(False)
-                server = Server(version, {"swift": True})
-                talker = Talker(version)
-                talker.to_data()
-                talker.socket.sendall(body_of(2_000_000) + b"in the midst of a line " * 40)
-                time.sleep(0.5)
-                came, marked = arrivals(sniffer, version), marked_connections(version)
-                said, end = enforce_tests.ending(talker.socket)
-                time.sleep(0.2)
-                after = arrivals(sniffer, version)
-                _, own, sequence, length = max(came, key=lambda one: one[2] - came[0][2] & 0xFFFFFFFF)
-                deaf = nft_tests.Sender(CLIENT, version)
-                target = ADDRESS[version]["sv"]
-                for number in range(20):
-                    deaf.send(target, nft_tests.tcp(version, ADDRESS[version]["cl"], target, (own, 25), 16,
-                                                    sequence + length + 900 * number, b"x" * 900))
-                time.sleep(0.2)
-                behind = [one for one in arrivals(sniffer, version) if one[3] > 0]
-                claim(said.startswith(b"421 4.4.2 ") and end == "fin", f"closed in a body v{version}: the client reads why", (said, end))
-                claim(any(flags & 4 for flags, _, _, _ in after), f"closed in a body v{version}: the server is reset", after)
-                claim(marked and not marked_connections(version), f"closed in a body v{version}: its mark is off", marked)
-                claim(not behind, f"closed in a body v{version}: nothing comes to the server any more", behind)
-                verdict = witness.of(talker.socket)
-                claim(verdict.get("action") == "closed" and verdict.get("fault") in ("client", "unknown"),
-                      f"closed in a body v{version}: the verdict", verdict)
-                talker.close()
-                server.close()
-                sniffer.close()
-            numbers = witness.statistics()
-            claim(numbers["closed"] == 2 and numbers["refused-verdicts"] == 0 and numbers["bypasses"] == 2,
-                  "closed in a body: every packet got its verdict", numbers)
-    finally:
-        large_packets()
 
 
 def peaks_of(witness, version):
@@ -960,11 +774,12 @@ def tests_of(module):
 
 
 def main():
-    tests = {**tests_of(globals()), **tests_of(vars(enforce_tests)), **tests_of(vars(nft_tests))}
-    trouble = ("killed", "stopped", "overflow", "client_silent", "server_silent", "forged_reset")
-    enforcement, nft = tests_of(vars(enforce_tests)), tests_of(vars(nft_tests))
-    groups = {"passage": [name for name in tests if name not in trouble and name not in enforcement and name not in nft],
-              "trouble": trouble, "enforcement": enforcement, "nft": nft}
+    modules = {"bypass": bypass_tests, "enforcement": enforce_tests, "nft": nft_tests}
+    groups = {name: tests_of(vars(module)) for name, module in modules.items()}
+    tests = {**tests_of(globals()), **{name: test for group in groups.values() for name, test in group.items()}}
+    assert len(tests) == len(tests_of(globals())) + sum(len(group) for group in groups.values()), "two tests of one name"
+    groups["trouble"] = ("killed", "stopped", "overflow", "client_silent", "server_silent", "forged_reset")
+    groups["passage"] = [name for name in tests_of(globals()) if name not in groups["trouble"]]
     words = sys.argv[1:] or list(groups)
     for name in [name for word in words for name in groups.get(word, [word])]:
         if name not in tests:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh [TEST...] - proves the packet hook on its own, between real sockets in network namespaces.
-# Without a TEST: all of them. A TEST may be a group: passage, trouble, enforcement or nft.
+# Without a TEST: all of them. A TEST may be a group: passage, trouble, enforcement, nft or bypass.
 # Needs root and a built program (make). Environment: PROGRAM (build/smtpwitness), PREFIX (nq).
 # Prints one "ok" or "not ok" line per claim; exits non-zero when one of them does not hold.
 set -eu
@@ -21,7 +21,7 @@ topology=$here/../proxy/topology.sh
 python=/usr/bin/python3
 [ -x $python ] || python=python3
 output=$(mktemp -d)
-groups='passage trouble enforcement nft'
+groups='passage trouble enforcement nft bypass'
 trap 'for group in $groups; do PREFIX=$PREFIX$group "$topology" down; done; "$topology" down; rm -rf "$output"' EXIT
 
 run() { # TEST...

@@ -1,4 +1,4 @@
-/* The bypass, with a kernel of one connection: what its rules let past the queue, and the mark they keep. */
+/* The bypass, with a kernel of one connection: what its rules let past the queue while the connection is marked. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,17 +15,16 @@
 #include "nfq/segment.h"
 
 #define MS      UINT64_C(1000)
-#define BIT     0x10u
-#define MASK    0x30u
-#define OTHERS  0x101u /* marks of others */
 #define SEGMENT 1448u
 #define WINDOW  60000u
 
 static struct tracker *tracker;
 static struct bypass bypass;
 static struct policy_settings policy;
-static uint32_t connection_mark; /* of the two bits */
-static uint32_t left_mark;       /* of the last packet */
+static bool marked;       /* the connection is */
+static bool hidden;       /* it cannot be */
+static uint64_t far_ms;   /* the server is so far away */
+static unsigned on_count; /* how often it was, or was to be */
 static uint64_t now_us;
 static uint32_t at[SIDE_PAIR];     /* next sequence number of each side */
 static uint32_t acked[SIDE_PAIR];  /* of its octets, by the other */
@@ -45,24 +44,35 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
     }
 }
 
-/* The rules: rules/nfq.sh, but for the four a second. */
+static bool put_on(void *context, const struct connection *connection)
+{
+    (void)context;
+    assert_int_equal(connection->client.port, 4000);
+    assert_false(marked);
+    on_count++;
+    marked = !hidden;
+    return marked;
+}
+
+static void put_off(void *context, const struct connection *connection)
+{
+    (void)context;
+    assert_int_equal(connection->server.port, 25);
+    assert_true(marked);
+    marked = false;
+}
+
+/* The rules: rules/nfq.sh. */
 static bool rules_pass_by(enum side side, const struct segment *segment)
 {
-    return connection_mark != 0 && side == SIDE_CLIENT && segment->payload_length >= 512 &&
+    return marked && side == SIDE_CLIENT && segment->payload_length >= 512 &&
            !(segment->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST)) &&
            segment->payload[segment->payload_length - 1] != '\n';
 }
 
-/* The packet in hand as it comes in FORWARD, and what is done with its mark in POSTROUTING. */
 static void judge(void)
 {
-    const uint32_t mark =
-        bypass_mark(&bypass, tracker_latest(tracker), OTHERS | connection_mark, is_last, now_us);
-
-    assert_int_equal(mark & ~MASK, OTHERS);
-    left_mark = mark & MASK;
-    if ((mark & MASK) != 0)
-        connection_mark = (mark & MASK) == BIT ? BIT : 0;
+    bypass_on_packet(&bypass, tracker_latest(tracker), is_last, now_us);
 }
 
 static void cross(enum side side, struct segment *segment, const uint32_t *sack)
@@ -118,7 +128,7 @@ static void send_octets(enum side side, uint8_t flags, const void *payload, size
 {
     struct segment segment = make(side, flags | PACKET_ACK, at[side_index(side)], payload, length);
 
-    now_us += MS;
+    now_us += side == SIDE_SERVER ? (far_ms + 1) * MS : MS;
     cross(side, &segment, NULL);
     at[side_index(side)] += (uint32_t)length;
 }
@@ -156,6 +166,7 @@ static void open_session(void)
     at[1] = 500;
     syn = make(SIDE_CLIENT, PACKET_SYN, at[0] - 1, NULL, 0);
     cross(SIDE_CLIENT, &syn, NULL);
+    now_us += far_ms * MS;
     syn = make(SIDE_SERVER, PACKET_SYN | PACKET_ACK, at[1] - 1, NULL, 0);
     cross(SIDE_SERVER, &syn, NULL);
     send_octets(SIDE_CLIENT, 0, NULL, 0);
@@ -223,8 +234,12 @@ static int setup(void **state)
     tracker = tracker_create(&options);
     assert_non_null(tracker);
     tracker_set_port(tracker, 25, TRACKER_PORT_SMTP);
-    bypass = (struct bypass){.bit = BIT, .mask = MASK, .enabled = true};
-    connection_mark = 0;
+    memset(&bypass, 0, sizeof bypass);
+    bypass.enabled = true;
+    bypass.kernel = (struct bypass_kernel){.put_on = put_on, .put_off = put_off};
+    marked = hidden = false;
+    on_count = 0;
+    far_ms = 0;
     now_us = 1000000;
     queued = passed_by = 0;
     verdict_count = 0;
@@ -259,14 +274,14 @@ static void test_most_of_a_body_passes_by(void **state)
     for (int mail = 0; mail < 2; mail++) {
         envelope();
         ask("DATA\r\n", "354 go\r\n");
-        assert_int_equal(connection_mark, 0);
+        assert_false(marked);
         send_body(2001);
-        assert_int_equal(connection_mark, BIT);
+        assert_true(marked);
         say(SIDE_CLIENT, "the end\r\n.\r\n");
         assert_int_equal(the_session()->session.dialogue.phase, PHASE_BODY); /* until it is acknowledged */
         server_acknowledges();
         assert_int_equal(the_session()->session.dialogue.phase, PHASE_END_OF_DATA);
-        assert_int_equal(connection_mark, 0);
+        assert_false(marked);
         say(SIDE_SERVER, "250 queued\r\n");
     }
     assert_true(passed_by > 2 * 2000 * SEGMENT * 9 / 10);
@@ -287,15 +302,15 @@ static void test_an_announced_body_passes_by_from_the_354_on(void **state)
     is_last = false;
     announce("262144");
     say(SIDE_CLIENT, "DATA\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     say(SIDE_SERVER, "354 go\r\n");
-    assert_int_equal(connection_mark, BIT);
+    assert_true(marked);
     send_body(181);
     assert_true(passed_by == 181 * SEGMENT);
     say(SIDE_CLIENT, "the end\r\n.\r\n");
     server_acknowledges();
     assert_int_equal(the_session()->session.dialogue.phase, PHASE_END_OF_DATA);
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     say(SIDE_SERVER, "250 queued\r\n");
     close_session();
     finish();
@@ -316,7 +331,7 @@ static void test_a_body_sent_before_the_354_is_not_overtaken(void **state)
     say(SIDE_CLIENT, "Subject: to");
     at[0] = behind_data; /* as far as the server has read */
     say(SIDE_SERVER, "354 go\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
 }
 
 static void test_a_small_body_announced_is_looked_at(void **state)
@@ -325,7 +340,7 @@ static void test_a_small_body_announced_is_looked_at(void **state)
     open_session();
     announce("262143");
     ask("DATA\r\n", "354 go\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     send_body(40);
     assert_int_equal(passed_by, 0);
     say(SIDE_CLIENT, "the end\r\n.\r\n");
@@ -333,7 +348,7 @@ static void test_a_small_body_announced_is_looked_at(void **state)
     /* the size is of that mail, not of the next */
     envelope();
     ask("DATA\r\n", "354 go\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
 }
 
 /* Announced, and refused: there is no body. */
@@ -343,12 +358,12 @@ static void test_an_announced_body_that_is_refused_is_none(void **state)
     open_session();
     announce("99999999");
     ask("DATA\r\n", "452 4.3.1 no room\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     ask("MAIL FROM:<a@client.test> SIZE=99999999\r\n", "250 ok\r\n");
     ask("RSET\r\n", "250 ok\r\n");
     envelope();
     ask("DATA\r\n", "354 go\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
 }
 
 /* What repeats itself before the body does not begin unseen. */
@@ -363,19 +378,19 @@ static void test_an_announced_body_on_a_lossy_path_is_looked_at(void **state)
     again.ip_id = 77;
     cross(SIDE_CLIENT, &again, NULL);
     say(SIDE_SERVER, "354 go\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     send_body(60); /* then it is few losses for so many octets */
-    assert_int_equal(connection_mark, BIT);
+    assert_true(marked);
 }
 
 static void test_an_unseen_end_is_told_by_the_reply(void **state)
 {
     (void)state;
     open_body();
-    assert_int_equal(connection_mark, BIT);
+    assert_true(marked);
     at[0] += 700; /* ...CRLF.CRLF, unseen */
     say(SIDE_SERVER, "250 queued\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     assert_int_equal(the_session()->session.dialogue.mails.ok, 1);
     close_session();
     finish();
@@ -448,20 +463,31 @@ static void test_what_is_not_acknowledged_tells_nothing(void **state)
     assert_false(the_flow()->sides[0].flags & (FLOW_SIDE_GAP | FLOW_SIDE_LOST_BEFORE | FLOW_SIDE_LOST_AFTER));
 }
 
-/* Behind us nothing gets through any more. */
+/* Time in which no packet comes. */
+static void pass(uint64_t ms)
+{
+    const uint64_t until_us = now_us + ms * MS;
+
+    while (now_us < until_us) {
+        uint64_t due_us = bypass_deadline_us(&bypass);
+
+        now_us = due_us <= now_us ? now_us + 1 : due_us < until_us ? due_us : until_us;
+        tracker_on_deadline(tracker, now_us);
+        bypass_on_deadline(&bypass, now_us);
+    }
+}
+
+/* Behind us nothing gets through any more: RFC 6298's repetitions, from the first on that comes after a look. */
 static void repeat_in_vain(uint32_t hole)
 {
     static uint8_t octets[SEGMENT];
     (void)memset(octets, 'x', sizeof octets);
-    for (unsigned i = 0; i < 6; i++) { /* as the rules let the first ones of a second through */
+    for (unsigned i = 0; i < 6; i++) {
         struct segment again = make(SIDE_CLIENT, PACKET_ACK, hole, octets, sizeof octets);
-        now_us += (400 * MS) << i;
-        tracker_on_deadline(tracker, now_us);
-        uint8_t whole[SEGMENT + 200];
-        size_t length = segment_build(&again, whole, sizeof whole);
-        tracker_on_packet(tracker, whole, length, length, now_us, 0);
-        judge();
-        assert_true(i <= 1 || connection_mark == 0); /* from the second repetition on all is looked at */
+        pass(UINT64_C(400) << i);
+        const uint64_t before = passed_by;
+        cross(SIDE_CLIENT, &again, NULL);
+        assert_int_equal(passed_by, before);
     }
 }
 
@@ -487,7 +513,7 @@ static void lose_a_body_before_us(void)
     open_session();
     announce("262144");
     ask("DATA\r\n", "354 go\r\n");
-    assert_int_equal(connection_mark, BIT);
+    assert_true(marked);
     send_octets(SIDE_CLIENT, 0, NULL, 0);
     at[0] += 10 * SEGMENT;
 }
@@ -640,7 +666,7 @@ static void test_a_repair_is_no_round_trip(void **state)
     now_us += 1200 * MS;
     struct segment again = make(SIDE_CLIENT, PACKET_ACK, hole, octets, sizeof octets);
     uint8_t whole[SEGMENT + 200];
-    size_t length = segment_build(&again, whole, sizeof whole); /* one of the four a second */
+    size_t length = segment_build(&again, whole, sizeof whole);
     tracker_on_packet(tracker, whole, length, length, now_us, 0);
     judge();
     server_acknowledges();
@@ -651,20 +677,150 @@ static void test_a_hole_at_the_server_puts_it_off(void **state)
 {
     (void)state;
     open_body();
-    assert_int_equal(connection_mark, BIT);
+    assert_true(marked);
     struct segment echo = make(SIDE_SERVER, PACKET_ACK, at[1], NULL, 0);
     const uint32_t sack[2] = {at[0] + SEGMENT, at[0] + 2 * SEGMENT};
     cross(SIDE_SERVER, &echo, sack);
-    assert_int_equal(connection_mark, BIT); /* overtaken, perhaps */
+    assert_true(marked); /* overtaken, perhaps */
     now_us += BYPASS_HOLE_MS * MS;
     cross(SIDE_SERVER, &echo, sack);
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     uint64_t before = passed_by;
-    send_body(2);
+    send_body(BYPASS_REST_OCTETS / SEGMENT);
     assert_int_equal(passed_by, before);
-    assert_int_equal(connection_mark, BIT); /* all that was under way is acknowledged */
+    assert_false(marked);
     send_body(4);
+    assert_true(marked);
     assert_true(passed_by > before);
+}
+
+/* Nothing comes that could be a reason: the clock is one. What is repeated then is seen, and a body that goes on is let past
+ * again, but not at once. */
+static void test_a_body_that_stands_is_looked_at(void **state)
+{
+    (void)state;
+    open_body();
+    lost = true;
+    send_body(10);
+    pass(BYPASS_LOOK_MS - 20);
+    assert_true(marked);
+    pass(20 + BYPASS_TICK_US / 1000);
+    assert_false(marked);
+    assert_int_equal(bypass.busy_count, 0);
+    assert_true(bypass_deadline_us(&bypass) == UINT64_MAX);
+    lost = false;
+    server_acknowledges();
+    uint64_t before = passed_by;
+    send_body(BYPASS_REST_OCTETS / SEGMENT - 12);
+    assert_int_equal(passed_by, before);
+    send_body(16);
+    assert_true(marked);
+}
+
+/* What its client shows of it may have passed here, however late that is: only when nothing is repeated it has not. */
+static void test_what_a_standing_body_shows_is_not_missing(void **state)
+{
+    (void)state;
+    open_body();
+    lost = true;
+    const uint32_t hole = at[0];
+    send_body(10);
+    repeat_in_vain(hole);
+    send_octets(SIDE_CLIENT, 0, NULL, 0); /* to a probe */
+    assert_int_equal(flow_missing_octets(the_flow(), SIDE_CLIENT, true), 0);
+    lost = false;
+    server_acknowledges();
+    pass(BYPASS_SETTLE_MS);
+    send_body(2);
+    assert_false(the_flow()->sides[0].flags & FLOW_SIDE_BYPASS); /* and then it is as ever */
+}
+
+/* Over a long path everything is slower: a look lasts a round trip longer. */
+static void test_a_long_path_is_no_stand(void **state)
+{
+    (void)state;
+    far_ms = 400;
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    for (unsigned i = 0; i < 12; i++) {
+        static uint8_t octets[SEGMENT];
+        memset(octets, 'x', sizeof octets);
+        for (unsigned k = 0; k < 30; k++)
+            send_octets(SIDE_CLIENT, 0, octets, sizeof octets);
+        server_acknowledges();
+    }
+    assert_true(marked);
+    pass(450);
+    assert_true(marked);
+    pass(150);
+    assert_false(marked);
+}
+
+/* What crawls is looked at: it costs little, and may be what the verdict is about. */
+static void test_a_slow_body_is_looked_at(void **state)
+{
+    (void)state;
+    open_body();
+    const uint64_t before = passed_by, begun_us = now_us;
+    for (unsigned i = 0; i < 200; i++) {
+        send_body(2);
+        pass(30); /* 3 kB in 34 ms: 90 kB a second */
+    }
+    assert_true(now_us - begun_us > 6000 * MS);
+    assert_in_range(passed_by - before, 1,
+                    3 * BYPASS_SLOW_OCTETS); /* it is tried again after a while, for a look */
+    assert_in_range(on_count, 2, 4);
+    for (unsigned i = 0; i < 200; i++) /* it gets on again */
+        send_body(2);
+    assert_true(marked);
+    assert_true(passed_by - before > 150 * SEGMENT);
+}
+
+/* Both addresses translated: the kernel has no connection of that name. */
+static void test_a_hidden_connection_is_looked_at(void **state)
+{
+    (void)state;
+    hidden = true;
+    open_body();
+    send_body(2000);
+    assert_int_equal(passed_by, 0);
+    assert_int_equal(on_count, 1); /* not asked for with each packet */
+    assert_int_equal(bypass.busy_count, 0);
+    say(SIDE_CLIENT, "the end\r\n.\r\n");
+    say(SIDE_SERVER, "250 queued\r\n");
+    close_session();
+    finish();
+    assert_int_equal(verdict.cause, CAUSE_CLEAN);
+}
+
+static void test_without_a_free_slot_a_body_is_looked_at(void **state)
+{
+    (void)state;
+    bypass.busy_count = BYPASS_SLOTS;
+    open_body();
+    assert_int_equal(on_count, 0);
+    bypass.busy_count = 0;
+    send_body(2);
+    assert_true(marked);
+}
+
+static void test_what_is_over_is_not_marked(void **state)
+{
+    (void)state;
+    open_body();
+    assert_true(marked);
+    bypass_forget(&bypass, (struct tracker_session *)(uintptr_t)the_session());
+    assert_false(marked);
+    bypass_forget(&bypass, (struct tracker_session *)(uintptr_t)the_session());
+}
+
+static void test_switched_off_nothing_is_marked(void **state)
+{
+    (void)state;
+    bypass.enabled = false;
+    open_body();
+    assert_int_equal(on_count, 0);
 }
 
 static void test_a_lossy_path_is_looked_at(void **state)
@@ -699,7 +855,7 @@ static void test_a_chunk_ends_where_it_said(void **state)
     say(SIDE_CLIENT, text);
     send_body(200);
     assert_true(passed_by > 100 * SEGMENT);
-    assert_int_equal(connection_mark, 0); /* a window before its end at the latest */
+    assert_false(marked); /* a window before its end at the latest */
     snprintf(text, sizeof text, "BDAT %u LAST\r\n", SEGMENT);
     say(SIDE_CLIENT, text);
     send_body(1);
@@ -715,47 +871,12 @@ static void test_a_word_in_the_body_puts_it_off(void **state)
 {
     (void)state;
     open_body();
-    assert_int_equal(connection_mark, BIT);
+    assert_true(marked);
     say(SIDE_SERVER, "552 5.3.4 message too big\r\n");
-    assert_int_equal(connection_mark, 0);
+    assert_false(marked);
     uint64_t before = passed_by;
     send_body(10);
     assert_int_equal(passed_by, before);
-}
-
-static void test_bits_of_an_earlier_run_are_put_off(void **state)
-{
-    (void)state;
-    bypass.enabled = false;
-    open_body();
-    assert_int_equal(connection_mark, 0);
-    connection_mark = BIT;
-    server_acknowledges();
-    assert_int_equal(connection_mark, 0);
-    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, OTHERS | BIT, true, now_us),
-                     OTHERS | MASK);
-    assert_int_equal(bypass_mark(&bypass, &(struct tracker_latest){0}, OTHERS, true, now_us), OTHERS);
-}
-
-/* What was read together with the packet that put it on bears no mark yet, and may be a reason to put it off again. */
-static void test_what_came_before_the_bit_puts_it_off(void **state)
-{
-    (void)state;
-    open_body();
-    assert_int_equal(connection_mark, BIT);
-    connection_mark = 0;
-    say(SIDE_SERVER, "451 4.3.0 no more\r\n");
-    assert_int_equal(left_mark, MASK);
-    say(SIDE_SERVER, "451 4.3.0 no more\r\n");
-    assert_int_equal(left_mark, 0); /* said once */
-}
-
-static void test_what_we_sent_ourselves_is_left_alone(void **state)
-{
-    (void)state;
-    open_body();
-    assert_int_equal(bypass_mark(&bypass, tracker_latest(tracker), OTHERS | MASK, true, now_us),
-                     OTHERS | MASK);
 }
 
 int main(void)
@@ -785,12 +906,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_end_behind_a_body_lost_before_us, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_repair_is_no_round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_body_that_stands_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_standing_body_shows_is_not_missing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_long_path_is_no_stand, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_slow_body_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_hidden_connection_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_a_free_slot_a_body_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_over_is_not_marked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_switched_off_nothing_is_marked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chunk_ends_where_it_said, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_word_in_the_body_puts_it_off, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bits_of_an_earlier_run_are_put_off, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_what_came_before_the_bit_puts_it_off, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_what_we_sent_ourselves_is_left_alone, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

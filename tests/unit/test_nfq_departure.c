@@ -12,9 +12,8 @@
 #include "nfq/departure.h"
 #include "nfq/segment.h"
 
-#define BIT   0x20u
-#define OTHER 0x10u
-#define S     UINT64_C(1000000)
+#define BIT 0x20u
+#define S   UINT64_C(1000000)
 
 static struct tracker *tracker;
 static struct departure departure;
@@ -107,8 +106,8 @@ static int setup(void **state)
     tracker = tracker_create(&options);
     assert_non_null(tracker);
     tracker_set_port(tracker, 25, TRACKER_PORT_SMTP);
-    departure = (struct departure){
-        .sockets = {1000000, 1000000}, .bit = BIT, .other = OTHER, .port = 4096, .server_port = 25};
+    departure =
+        (struct departure){.sockets = {1000000, 1000000}, .bit = BIT, .port = 4096, .server_port = 25};
     verdict = (struct verdict){0};
     return 0;
 }
@@ -151,20 +150,6 @@ static void test_on_the_servers_own_host_nothing_is_followed(void **state)
     assert_false(judged);
 }
 
-/* It speaks of the bypass: both bits would say something else. */
-static void test_a_packet_with_the_other_bit_is_not_followed(void **state)
-{
-    enum queue_verdict said;
-    (void)state;
-
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(queue(syn(), NF_INET_FORWARD, OTHER, (1 + (1u << i)) * S, &said), OTHER);
-        assert_false(departure.due[0]);
-    }
-    tracker_finish(tracker, 200 * S);
-    assert_false(judged);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,7 +157,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_leaves_is_not, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_proof_nothing_is_concluded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_on_the_servers_own_host_nothing_is_followed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_packet_with_the_other_bit_is_not_followed, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
