@@ -57,10 +57,15 @@ static bool is_large(const struct dialogue *dialogue)
            (dialogue->mode == DIALOGUE_BODY && dialogue->announced_size >= BYPASS_ANNOUNCED_OCTETS);
 }
 
-/* The client waits for this packet, the 354: nothing of it is under way that could be overtaken. */
-static bool is_go_ahead(const struct tracker_latest *latest, const struct dialogue *dialogue)
+/* With a packet of the server, the last of those read together: no octets of the client wait behind it that would be
+ * overtaken. Or with the 354, for which the client waits. */
+static bool may_begin(const struct tracker_session *tracked, const struct tracker_latest *latest,
+                      bool is_last)
 {
-    return latest->side == SIDE_SERVER && dialogue->mode == DIALOGUE_BODY && dialogue->body_octets == 0;
+    const struct dialogue *dialogue = &tracked->session.dialogue;
+
+    return latest->side == SIDE_SERVER &&
+           (is_last || (dialogue->mode == DIALOGUE_BODY && dialogue->body_octets == 0));
 }
 
 /* May the client's next segments pass unseen? */
@@ -88,15 +93,20 @@ static const struct flow_side *client_of(const struct tracker_session *tracked)
     return &tracked->entry->flow.sides[side_index(SIDE_CLIENT)];
 }
 
+static void rest_a_while(struct tracker_session *tracked, uint32_t octets)
+{
+    rest_until(watched_of(tracked), client_of(tracked)->acked + octets);
+}
+
 static void begin(struct bypass *bypass, struct tracker_session *tracked, uint32_t now_ms)
 {
     struct watched *own = watched_of(tracked);
     const uint32_t acked = client_of(tracked)->acked;
+    const enum connection_marks_result result =
+        bypass->kernel.put_on(bypass->kernel.context, &tracked->entry->connection);
 
-    if (bypass->busy_count == BYPASS_SLOTS)
-        return;
-    if (!bypass->kernel.put_on(bypass->kernel.context, &tracked->entry->connection)) {
-        rest_until(own, acked + HIDDEN_OCTETS);
+    if (result != CONNECTION_MARKS_DONE) {
+        rest_a_while(tracked, result == CONNECTION_MARKS_UNKNOWN ? HIDDEN_OCTETS : BYPASS_REST_OCTETS);
         return;
     }
     bypass->started_count += own->bypass_runs ? 0 : 1;
@@ -108,16 +118,22 @@ static void begin(struct bypass *bypass, struct tracker_session *tracked, uint32
 }
 
 /* The last slot moves to the place of the one that leaves. */
-static void end(struct bypass *bypass, struct tracker_session *tracked, uint32_t now_ms)
+static void release(struct bypass *bypass, struct tracker_session *tracked, uint32_t now_ms)
 {
     struct watched *own = watched_of(tracked);
     struct bypass_slot *slot = &bypass->slots[own->bypass_slot];
 
-    bypass->kernel.put_off(bypass->kernel.context, &tracked->entry->connection);
     *slot = bypass->slots[--bypass->busy_count];
     watched_of(slot->tracked)->bypass_slot = own->bypass_slot;
     own->bypass_on = false;
     own->bypass_ms = now_ms;
+}
+
+/* One that cannot be put off stays, and is tried again. */
+static void end(struct bypass *bypass, struct tracker_session *tracked, uint32_t now_ms)
+{
+    if (bypass->kernel.put_off(bypass->kernel.context, &tracked->entry->connection))
+        release(bypass, tracked, now_ms);
 }
 
 static uint32_t look_ms(const struct flow *flow)
@@ -128,27 +144,30 @@ static uint32_t look_ms(const struct flow *flow)
                                                                 : BYPASS_LOOK_MOST_MS;
 }
 
-static bool is_slow(struct bypass_slot *slot, uint32_t now_ms)
+static void note_progress(struct bypass_slot *slot, uint32_t now_ms)
 {
-    const uint32_t look = look_ms(&slot->tracked->entry->flow), acked = client_of(slot->tracked)->acked;
-    bool slow;
+    const uint32_t acked = client_of(slot->tracked)->acked;
 
     if (slot->acked != acked) {
         slot->acked = acked;
         slot->progress_ms = now_ms;
     }
+}
+
+/* By the clock alone: after a break of ours the first packet of many that waited tells nothing. */
+static bool is_slow(struct bypass_slot *slot, uint32_t now_ms)
+{
+    const uint32_t look = look_ms(&slot->tracked->entry->flow);
+    bool slow;
+
+    note_progress(slot, now_ms);
     slow = now_ms - slot->progress_ms >= look;
     if (now_ms - slot->look_ms >= look) {
-        slow = slow || acked - slot->look_acked < BYPASS_SLOW_OCTETS;
-        slot->look_acked = acked;
+        slow = slow || slot->acked - slot->look_acked < BYPASS_SLOW_OCTETS;
+        slot->look_acked = slot->acked;
         slot->look_ms = now_ms;
     }
     return slow;
-}
-
-static void rest_a_while(struct tracker_session *tracked)
-{
-    rest_until(watched_of(tracked), client_of(tracked)->acked + BYPASS_REST_OCTETS);
 }
 
 /* Has what passed unseen arrived? While a body stands it has not: what its client shows of it is not missing here. */
@@ -173,13 +192,10 @@ void bypass_on_packet(struct bypass *bypass, const struct tracker_latest *latest
     own = watched_of(tracked);
     wanted = is_wanted(tracked, latest, now_us);
     if (own->bypass_on) {
-        const bool slow = is_slow(&bypass->slots[own->bypass_slot], now_ms);
-
-        if (slow)
-            rest_a_while(tracked);
-        if (slow || !wanted)
+        note_progress(&bypass->slots[own->bypass_slot], now_ms);
+        if (!wanted)
             end(bypass, tracked, now_ms);
-    } else if (wanted && (is_last || is_go_ahead(latest, &tracked->session.dialogue))) {
+    } else if (wanted && bypass->busy_count < BYPASS_SLOTS && may_begin(tracked, latest, is_last)) {
         begin(bypass, tracked, now_ms);
     } else if (own->bypass_runs && has_settled(tracked, now_ms)) {
         own->bypass_runs = false;
@@ -189,8 +205,10 @@ void bypass_on_packet(struct bypass *bypass, const struct tracker_latest *latest
 
 void bypass_forget(struct bypass *bypass, struct tracker_session *tracked)
 {
-    if (watched_of(tracked)->bypass_on)
-        end(bypass, tracked, 0);
+    if (!watched_of(tracked)->bypass_on)
+        return;
+    (void)bypass->kernel.put_off(bypass->kernel.context, &tracked->entry->connection);
+    release(bypass, tracked, 0);
 }
 
 uint64_t bypass_deadline_us(const struct bypass *bypass)
@@ -209,7 +227,7 @@ void bypass_on_deadline(struct bypass *bypass, uint64_t now_us)
         struct tracker_session *tracked = bypass->slots[i - 1].tracked;
 
         if (is_slow(&bypass->slots[i - 1], now_ms)) {
-            rest_a_while(tracked);
+            rest_a_while(tracked, BYPASS_REST_OCTETS);
             end(bypass, tracked, now_ms);
         }
     }

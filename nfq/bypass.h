@@ -6,8 +6,8 @@
  * large (SIZE, RFC 1870), for then nothing of it is in the queue that could be overtaken. What puts it off at once: the end
  * of the body, frequent losses, a refusal by the server, a closed window, a hole that lasts, a repetition, an end.
  * And so does a look (BYPASS_LOOK_MS) in which the server acknowledges little or nothing: what is slow costs little, and it is
- * what the verdicts are about. A body that stands is seen in full before the client's first repetition, though no packet
- * comes that could be a reason.
+ * what the verdicts are about. A body that stands is seen in full when the client's first repetition is due, though no
+ * packet comes that could be a reason.
  * BDAT: the chunk's end is known, and what may be under way unseen (a window) never reaches beyond it.
  * Owns:    nothing but itself. Borrows: tracked sessions until bypass_forget().
  * Bounds:  BYPASS_SLOTS connections at once; further ones are seen in full.
@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "core/tracker/tracker.h"
+#include "nfq/connection_marks.h"
 
 #define BYPASS_BEGIN_OCTETS 65536 /* of the body: most mails are over by then */
 #define BYPASS_ANNOUNCED_OCTETS                                                                              \
@@ -36,9 +37,8 @@
 /* The bit in the kernel's table of connections. */
 struct bypass_kernel {
     void *context;
-    /* False: it cannot be, now or later. */
-    bool (*put_on)(void *context, const struct connection *connection);
-    void (*put_off)(void *context, const struct connection *connection);
+    enum connection_marks_result (*put_on)(void *context, const struct connection *connection);
+    bool (*put_off)(void *context, const struct connection *connection); /* false: it may be on, try again */
 };
 
 struct bypass_slot { /* a connection whose bit is on */
@@ -56,7 +56,7 @@ struct bypass {
     struct bypass_slot slots[BYPASS_SLOTS]; /* the first busy_count */
 };
 
-/* A packet was tracked. The bypass begins only when it `is_last` of those read together: those behind it would be overtaken. */
+/* A packet was tracked; `is_last` of those read together. */
 void bypass_on_packet(struct bypass *bypass, const struct tracker_latest *latest, bool is_last,
                       uint64_t now_us);
 /* The session is over, or its connection followed no longer. */

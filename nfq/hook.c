@@ -27,6 +27,7 @@ struct hook {
     uint32_t count;
     int kernel_fd;
     struct connection_marks marks; /* without socket: no bypass */
+    bool owns_marks;               /* the queues are ours, so what is marked is, too */
     uint64_t queue_dropped, socket_dropped;
     uint64_t untold_count, told_us;
     uint64_t unseen_told, unseen_us;
@@ -40,9 +41,10 @@ static uint32_t flows_each(const struct settings_nfq *settings)
 uint64_t hook_memory_octets(const struct settings_nfq *settings)
 {
     uint64_t queue = (uint64_t)settings->receive_buffer_octets + PACKET_QUEUE_BATCH * 70000u;
+    uint64_t bypass = settings->bypass ? sizeof(struct bypass) : 0;
 
     return settings->queues_count * (tracker_memory_octets(flows_each(settings), sizeof(struct watched)) +
-                                     queue + enforcer_memory_octets());
+                                     queue + bypass + enforcer_memory_octets());
 }
 
 static void say_granted(struct hook *hook, const struct packet_queue_granted *granted)
@@ -62,15 +64,6 @@ static void say_granted(struct hook *hook, const struct packet_queue_granted *gr
                     granted->receive_octets, hook->settings->receive_buffer_octets);
 }
 
-/* At the start, too: after a run that was killed they may stand where nothing of the connection would come to us. */
-static void put_marks_off(struct hook *hook)
-{
-    if (!connection_marks_put_all_off(&hook->marks))
-        log_message(hook->log, LOG_WARNING, "nfq",
-                    "the marked connections cannot be listed: %s; large bodies that run now pass by unseen",
-                    strerror(errno));
-}
-
 static void open_marks(struct hook *hook)
 {
     const uint32_t mask = hook->settings->mark;
@@ -80,8 +73,6 @@ static void open_marks(struct hook *hook)
                     "no bypass, every packet comes here: connections cannot be marked through ctnetlink: %s; "
                     "load the module nf_conntrack_netlink, or install a kernel with it",
                     strerror(errno));
-    else
-        put_marks_off(hook);
 }
 
 struct hook *hook_create(const struct hook_options *options, struct settings_error *error)
@@ -131,6 +122,11 @@ struct hook *hook_create(const struct hook_options *options, struct settings_err
         if (i == 0)
             say_granted(hook, &granted);
     }
+    hook->owns_marks = hook->marks.socket != NULL;
+    if (hook->owns_marks && !connection_marks_put_all_off(&hook->marks)) /* of a run that was killed */
+        log_message(hook->log, LOG_WARNING, "nfq",
+                    "the marked connections cannot be listed: %s; large bodies that run now pass by unseen",
+                    strerror(errno));
     if (hook->kernel_fd == -1)
         log_message(
             hook->log, LOG_WARNING, "nfq",
@@ -165,6 +161,9 @@ void hook_stop(struct hook *hook)
 {
     for (uint32_t i = 0; i < hook->count; i++)
         observer_stop(hook->observers[i]);
+    if (hook->owns_marks && !connection_marks_put_all_off(&hook->marks))
+        log_message(hook->log, LOG_WARNING, "nfq", "the marks of connections stay: %s", strerror(errno));
+    hook->owns_marks = false;
 }
 
 void hook_destroy(struct hook *hook)
@@ -175,8 +174,6 @@ void hook_destroy(struct hook *hook)
     for (uint32_t i = 0; i < hook->count; i++)
         observer_destroy(hook->observers[i]);
     injector_close(&hook->injector);
-    if (hook->marks.socket != NULL)
-        put_marks_off(hook);
     connection_marks_close(&hook->marks);
     if (hook->kernel_fd != -1)
         close(hook->kernel_fd);

@@ -25,6 +25,8 @@
 #define LATE_US                                                                                              \
     UINT64_C(20000) /* the shortest stall in which a queue may fill: 8192 packets at 400,000 a second */
 
+#define STOPPED_US UINT64_C(1000000) /* four times OBSERVER_WAKE_MS: nobody let us run */
+
 struct observer {
     struct packet_queue *queue;
     struct tracker *tracker;
@@ -45,10 +47,11 @@ struct observer {
     bool running;
     int kernel_fd;
     uint16_t number;
+    uint64_t begun_us;  /* when the latest turn began */
     uint64_t turned_us; /* when the socket was last drained */
     uint64_t overruns;  /* of the queue, as last seen, and packets missed */
     uint64_t full;
-    bool hidden; /* a connection that could not be marked: said once */
+    bool hidden, cannot_mark; /* each is said once */
     uint64_t records, unjudged;
     atomic_bool stop;
     atomic_ullong beats;
@@ -230,6 +233,8 @@ static enum queue_verdict judge(void *context, struct queue_packet *queued)
     tracker_on_packet(observer->tracker, queued->octets, queued->captured, queued->wire_length, now_us,
                       queued->read_unix_ms);
     learn_place(observer, queued);
+    if (observer->bypass.enabled) /* rules of others may copy it from the connection, and back */
+        queued->mark &= ~observer->marks.bit;
     bypass_on_packet(&observer->bypass, tracker_latest(observer->tracker), queued->is_last, now_us);
     if (slot != NULL && slot->tracked == tracked &&
         prober_swallows(&observer->prober, slot, &before, &packet))
@@ -271,6 +276,14 @@ static void look_how_full(struct observer *observer, uint64_t now_us)
         observer->full++;
         observer_lost(observer, now_us);
     }
+}
+
+/* So long no turn: what waited for us is old, and what was let past was repeated unseen. */
+static void look_how_late(struct observer *observer, uint64_t now_us)
+{
+    if (observer->begun_us != 0 && now_us - observer->begun_us >= STOPPED_US)
+        observer_lost(observer, now_us);
+    observer->begun_us = now_us;
 }
 
 static void publish(struct observer *observer)
@@ -333,6 +346,7 @@ static void turn(struct observer *observer)
     if (ready[1].revents != 0)
         (void)!read(observer->wake_fd, &woken, sizeof woken);
     take_settings(observer);
+    look_how_late(observer, clock_monotonic_us());
     if (ready[0].revents != 0)
         look_how_full(observer, clock_monotonic_us());
     for (int reads = 0; reads < OBSERVER_READS && !drained; reads++)
@@ -342,7 +356,8 @@ static void turn(struct observer *observer)
     now_us = clock_monotonic_us();
     tracker_on_deadline(observer->tracker, now_us);
     prober_on_deadline(&observer->prober, now_us);
-    bypass_on_deadline(&observer->bypass, now_us);
+    if (drained) /* else what was acknowledged waits to be read */
+        bypass_on_deadline(&observer->bypass, now_us);
     if (observer->enforcer != NULL) {
         enforcer_run_woken(observer->enforcer, now_us);
         enforcer_on_deadline(observer->enforcer, now_us);
@@ -392,38 +407,45 @@ static bool create_enforcer(struct observer *observer, const struct observer_opt
 }
 
 /* What is queued goes on before: it would be overtaken. */
-static bool put_on(void *context, const struct connection *connection)
+static enum connection_marks_result put_on(void *context, const struct connection *connection)
 {
     struct observer *observer = context;
     enum connection_marks_result result;
 
     packet_queue_flush(observer->queue);
     result = connection_marks_set(&observer->marks, &connection->client, &connection->server, true);
-    if (result == CONNECTION_MARKS_DONE)
-        return true;
-    if (!observer->hidden)
-        log_message(
-            observer->log, LOG_NOTICE, "nfq",
-            "a large body is not let past the queue: the kernel's table of connections %s; connections "
-            "with both addresses translated, or in a zone of conntrack, cannot be found there",
-            result == CONNECTION_MARKS_UNKNOWN ? "does not show its connection" : strerror(errno));
-    observer->hidden = true;
-    return false;
+    if (result == CONNECTION_MARKS_FAILED && !observer->cannot_mark)
+        log_message(observer->log, LOG_WARNING, "nfq",
+                    "a large body is not let past the queue: its connection cannot be marked: %s",
+                    strerror(errno));
+    if (result == CONNECTION_MARKS_UNKNOWN && !observer->hidden)
+        log_message(observer->log, LOG_NOTICE, "nfq",
+                    "a large body is not let past the queue: the kernel's table does not show its "
+                    "connection; those with both addresses translated, or in a zone of conntrack, are "
+                    "not found there");
+    observer->cannot_mark = observer->cannot_mark || result == CONNECTION_MARKS_FAILED;
+    observer->hidden = observer->hidden || result == CONNECTION_MARKS_UNKNOWN;
+    return result;
 }
 
 /* One that the kernel has forgotten has no bit. What else goes wrong leaves us blind for it. */
-static void put_off(void *context, const struct connection *connection)
+static bool put_off(void *context, const struct connection *connection)
 {
     struct observer *observer = context;
 
-    if (connection_marks_set(&observer->marks, &connection->client, &connection->server, false) ==
+    if (connection_marks_set(&observer->marks, &connection->client, &connection->server, false) !=
         CONNECTION_MARKS_FAILED)
-        observer_lost(observer, clock_monotonic_us());
+        return true;
+    observer_lost(observer, clock_monotonic_us());
+    return false;
 }
 
 static void open_bypass(struct observer *observer, uint32_t bit, bool can)
 {
     observer->bypass.enabled = can && connection_marks_open(&observer->marks, bit);
+    if (can && !observer->bypass.enabled)
+        log_message(observer->log, LOG_WARNING, "nfq", "queue %u has no bypass: %s", observer->number,
+                    strerror(errno));
     observer->bypass.kernel =
         (struct bypass_kernel){.context = observer, .put_on = put_on, .put_off = put_off};
 }

@@ -81,14 +81,14 @@ ruleset_is_loaded() { # FILE: is any chain of ours there?
     return 1
 }
 
-# Our part of one table, in the form a plan has: ":CHAIN", "-A CHAIN rule", "-I BASE position [-m mark --mark MARK] -j CHAIN".
+# Our part of one table, in the form a plan has: ":CHAIN", "-A CHAIN rule", "-I BASE position [-m mark ! --mark MARK] -j CHAIN".
 ruleset_ours() { # FILE TABLE
     ruleset_section "$1" "$2" | awk -v chains="$mode_chains" '
         BEGIN { n = split(chains, name, " "); for (i = 1; i <= n; i++) ours[name[i]] = 1 }
         /^:/ { chain = substr($1, 2); if (chain in ours) print ":" chain }
         /^-A / && ($2 in ours) { print; next }
         /^-A / { position[$2]++; what = $0; sub(/^-A [^ ]+ /, "", what)
-                 if ($NF in ours && what ~ /^(-m mark (! )?--mark [^ ]+ )?-j [^ ]+$/ && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/)
+                 if ($NF in ours && what ~ /^(-m mark ! --mark [^ ]+ )?-j [^ ]+$/ && $2 ~ /^(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING)$/)
                      jump[++jumps] = "-I " $2 " " position[$2] " " what }
         END { for (i = 1; i <= jumps; i++) print jump[i] }'
 }

@@ -36,6 +36,7 @@
 # shellcheck source=rules/nfq_nft.sh
 . "$library/nfq_nft.sh"
 
+# NFQ_B is of earlier versions: load and unload take it away.
 mode_chains='SMTPWITNESS_NFQ SMTPWITNESS_NFQ_C SMTPWITNESS_NFQ_S SMTPWITNESS_NFQ_E SMTPWITNESS_NFQ_B SMTPWITNESS_NFQ_IN SMTPWITNESS_NFQ_OUT
     SMTPWITNESS_NFQ_O SMTPWITNESS_NFQ_P SMTPWITNESS_NFQ_MADE'
 mode_made=SMTPWITNESS_NFQ_MADE
@@ -98,7 +99,7 @@ plan() { # FAMILY
     case $set_place in
     router)
         printf -- '-A %s\n' 'FORWARD -j SMTPWITNESS_NFQ' 'OUTPUT -j SMTPWITNESS_NFQ_O'
-        echo "-A POSTROUTING -m mark --mark $mark_high/$mark_high -j SMTPWITNESS_NFQ_P"
+        echo "-A POSTROUTING -m mark ! --mark 0x0/$mark_high -j SMTPWITNESS_NFQ_P"
         ;;
     host) printf -- '-A %s -j SMTPWITNESS_NFQ\n' INPUT OUTPUT ;;
     esac

@@ -269,6 +269,33 @@ def test_standing():
         large_packets()
 
 
+def test_stopped_while_it_stands():
+    """The same, but nobody lets the witness run meanwhile: what was repeated passed unseen, so nobody is accused."""
+    if not shutil.which("conntrack"):
+        skipped("stopped while it stands: conntrack is not installed")
+        return
+    small_packets()
+    rules("load", "--bypass")
+    try:
+        with Witness(bypass="yes", watchdog="20s") as witness:
+            for version in (4, 6):
+                server, stream = Server(version, {"swift": True}), Stream(version)
+                marked = until(lambda: marked_connections(version), 5)
+                child = witness.child()
+                with stops(version):
+                    os.kill(child, signal.SIGSTOP)
+                    time.sleep(6)
+                    os.kill(child, signal.SIGCONT)
+                    time.sleep(1)
+                    stream.close()
+                    verdict = witness.of(stream.name_of_client)
+                claim(marked and (verdict.get("fault"), verdict.get("cause"), verdict.get("confidence")) == ("witness", "observer-loss", "possible"),
+                      f"stopped while it stands v{version}: we say that we cannot know", (marked, verdict))
+                server.close()
+    finally:
+        large_packets()
+
+
 def test_ended_on_the_run():
     """Our limit ends a session while its body passes by: it is marked no more, and nothing comes to the server."""
     if not shutil.which("conntrack"):

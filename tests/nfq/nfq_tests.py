@@ -114,8 +114,8 @@ def test_rules_marks():
     rules("load")
     plain = jumps()
     rules("load", "--mark", "0x30/0x30")
-    claim(plain == ["-A POSTROUTING -m mark --mark 0x2000000/0x2000000 -j SMTPWITNESS_NFQ_P"] and
-          jumps() == ["-A POSTROUTING -m mark --mark 0x20/0x20 -j SMTPWITNESS_NFQ_P"], "rules: one rule in POSTROUTING, as is set",
+    claim(plain == ["-A POSTROUTING -m mark ! --mark 0x0/0x2000000 -j SMTPWITNESS_NFQ_P"] and
+          jumps() == ["-A POSTROUTING -m mark ! --mark 0x0/0x20 -j SMTPWITNESS_NFQ_P"], "rules: one rule in POSTROUTING, as is set",
           (plain, jumps()))
     rules("load", "--bypass")
     with_bypass = saved(ROUTER)

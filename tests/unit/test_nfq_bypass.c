@@ -21,10 +21,10 @@
 static struct tracker *tracker;
 static struct bypass bypass;
 static struct policy_settings policy;
-static bool marked;       /* the connection is */
-static bool hidden;       /* it cannot be */
-static uint64_t far_ms;   /* the server is so far away */
-static unsigned on_count; /* how often it was, or was to be */
+static bool marked;                          /* the connection is */
+static enum connection_marks_result marking; /* what the kernel says to it */
+static uint64_t far_ms;                      /* the server is so far away */
+static unsigned on_count;                    /* how often it was, or was to be */
 static uint64_t now_us;
 static uint32_t at[SIDE_PAIR];     /* next sequence number of each side */
 static uint32_t acked[SIDE_PAIR];  /* of its octets, by the other */
@@ -44,22 +44,23 @@ static void on_record(void *context, struct tracker_session *tracked, const stru
     }
 }
 
-static bool put_on(void *context, const struct connection *connection)
+static enum connection_marks_result put_on(void *context, const struct connection *connection)
 {
     (void)context;
     assert_int_equal(connection->client.port, 4000);
     assert_false(marked);
     on_count++;
-    marked = !hidden;
-    return marked;
+    marked = marking == CONNECTION_MARKS_DONE;
+    return marking;
 }
 
-static void put_off(void *context, const struct connection *connection)
+static bool put_off(void *context, const struct connection *connection)
 {
     (void)context;
     assert_int_equal(connection->server.port, 25);
     assert_true(marked);
-    marked = false;
+    marked = marking == CONNECTION_MARKS_FAILED;
+    return !marked;
 }
 
 /* The rules: rules/nfq.sh. */
@@ -213,6 +214,20 @@ static void finish(void)
     assert_int_equal(verdict_count, 1);
 }
 
+/* Time in which no packet comes. */
+static void pass(uint64_t ms)
+{
+    const uint64_t until_us = now_us + ms * MS;
+
+    while (now_us < until_us) {
+        uint64_t due_us = bypass_deadline_us(&bypass);
+
+        now_us = due_us <= now_us ? now_us + 1 : due_us < until_us ? due_us : until_us;
+        tracker_on_deadline(tracker, now_us);
+        bypass_on_deadline(&bypass, now_us);
+    }
+}
+
 /* A session up to the midst of a body that is large enough to pass by. */
 static void open_body(void)
 {
@@ -237,7 +252,8 @@ static int setup(void **state)
     memset(&bypass, 0, sizeof bypass);
     bypass.enabled = true;
     bypass.kernel = (struct bypass_kernel){.put_on = put_on, .put_off = put_off};
-    marked = hidden = false;
+    marked = false;
+    marking = CONNECTION_MARKS_DONE;
     on_count = 0;
     far_ms = 0;
     now_us = 1000000;
@@ -463,20 +479,6 @@ static void test_what_is_not_acknowledged_tells_nothing(void **state)
     assert_false(the_flow()->sides[0].flags & (FLOW_SIDE_GAP | FLOW_SIDE_LOST_BEFORE | FLOW_SIDE_LOST_AFTER));
 }
 
-/* Time in which no packet comes. */
-static void pass(uint64_t ms)
-{
-    const uint64_t until_us = now_us + ms * MS;
-
-    while (now_us < until_us) {
-        uint64_t due_us = bypass_deadline_us(&bypass);
-
-        now_us = due_us <= now_us ? now_us + 1 : due_us < until_us ? due_us : until_us;
-        tracker_on_deadline(tracker, now_us);
-        bypass_on_deadline(&bypass, now_us);
-    }
-}
-
 /* Behind us nothing gets through any more: RFC 6298's repetitions, from the first on that comes after a look. */
 static void repeat_in_vain(uint32_t hole)
 {
@@ -530,10 +532,9 @@ static void test_an_announced_body_lost_before_us_is_known(void **state)
 {
     (void)state;
     lose_a_body_before_us();
-    now_us += 10000 * MS;
-    tracker_on_deadline(tracker, now_us);
+    pass(10000);
     send_octets(SIDE_CLIENT, 0, NULL, 0); /* to a probe */
-    now_us += 300000 * MS;
+    pass(300000);
     say_without_them("421 4.4.2 timeout exceeded\r\n", PACKET_PSH);
     send_octets(SIDE_CLIENT, 0, NULL, 0);
     say_without_them("", PACKET_FIN);
@@ -546,8 +547,7 @@ static void test_who_gives_up_on_a_body_lost_before_us_is_not_accused(void **sta
 {
     (void)state;
     lose_a_body_before_us();
-    now_us += 60000 * MS;
-    tracker_on_deadline(tracker, now_us);
+    pass(60000);
     send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
     finish();
     assert_int_equal(verdict.fault, FAULT_CLIENT_NETWORK);
@@ -558,8 +558,7 @@ static void test_who_breaks_off_while_octets_are_under_way_is_known(void **state
 {
     (void)state;
     lose_a_body_before_us();
-    now_us += 1500 * MS;
-    tracker_on_deadline(tracker, now_us);
+    pass(1500);
     send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
     finish();
     assert_int_not_equal(verdict.fault, FAULT_CLIENT_NETWORK);
@@ -641,10 +640,9 @@ static void test_an_end_behind_a_body_lost_before_us(void **state)
     (void)state;
     lose_a_body_before_us();
     say(SIDE_CLIENT, "the end\r\n.\r\n");
-    now_us += 10000 * MS;
-    tracker_on_deadline(tracker, now_us);
+    pass(10000);
     send_octets(SIDE_CLIENT, 0, NULL, 0); /* to a probe */
-    now_us += 300000 * MS;
+    pass(300000);
     at[0] -= 12;
     say_without_them("421 4.4.2 timeout exceeded\r\n", PACKET_PSH);
     say_without_them("", PACKET_FIN);
@@ -686,11 +684,10 @@ static void test_a_hole_at_the_server_puts_it_off(void **state)
     cross(SIDE_SERVER, &echo, sack);
     assert_false(marked);
     uint64_t before = passed_by;
-    send_body(BYPASS_REST_OCTETS / SEGMENT);
+    send_body(2);
     assert_int_equal(passed_by, before);
-    assert_false(marked);
+    assert_true(marked); /* all that was under way is acknowledged */
     send_body(4);
-    assert_true(marked);
     assert_true(passed_by > before);
 }
 
@@ -781,7 +778,7 @@ static void test_a_slow_body_is_looked_at(void **state)
 static void test_a_hidden_connection_is_looked_at(void **state)
 {
     (void)state;
-    hidden = true;
+    marking = CONNECTION_MARKS_UNKNOWN;
     open_body();
     send_body(2000);
     assert_int_equal(passed_by, 0);
@@ -794,14 +791,67 @@ static void test_a_hidden_connection_is_looked_at(void **state)
     assert_int_equal(verdict.cause, CAUSE_CLEAN);
 }
 
+/* The kernel had no memory, say: tried again, though not with each packet. */
+static void test_one_that_cannot_be_marked_now_is_tried_again(void **state)
+{
+    (void)state;
+    marking = CONNECTION_MARKS_FAILED;
+    open_body();
+    assert_int_equal(on_count, 1);
+    marking = CONNECTION_MARKS_DONE;
+    send_body(BYPASS_REST_OCTETS / SEGMENT);
+    assert_true(marked);
+    marking = CONNECTION_MARKS_FAILED;
+    pass(BYPASS_LOOK_MS + 50);
+    assert_true(marked);
+    assert_int_equal(bypass.busy_count, 1);
+    marking = CONNECTION_MARKS_DONE;
+    pass(2 * BYPASS_TICK_US / 1000);
+    assert_false(marked);
+    assert_int_equal(bypass.busy_count, 0);
+}
+
 static void test_without_a_free_slot_a_body_is_looked_at(void **state)
 {
     (void)state;
-    bypass.busy_count = BYPASS_SLOTS;
     open_body();
-    assert_int_equal(on_count, 0);
+    pass(BYPASS_LOOK_MS + 50);
+    bypass.busy_count = BYPASS_SLOTS;
+    send_body(2 * BYPASS_REST_OCTETS / SEGMENT);
+    assert_int_equal(on_count, 1);
+    assert_false(the_flow()->sides[0].flags & FLOW_SIDE_BYPASS); /* what is lost now is lost */
     bypass.busy_count = 0;
     send_body(2);
+    assert_true(marked);
+}
+
+/* Many acknowledgements waited while nobody let us run: the first of them tells nothing of the server. */
+static void test_a_break_of_ours_is_no_slowness(void **state)
+{
+    (void)state;
+    open_body();
+    pass(BYPASS_LOOK_MS - 10);
+    now_us += (BYPASS_LOOK_MS + 10) * MS;
+    send_body(2);
+    assert_true(marked);
+    send_body(100);
+    bypass_on_deadline(&bypass, now_us);
+    assert_true(marked);
+}
+
+/* With a segment of the client in hand those behind it would overtake it. */
+static void test_it_begins_with_a_packet_of_the_server(void **state)
+{
+    (void)state;
+    static uint8_t octets[SEGMENT];
+    memset(octets, 'x', sizeof octets);
+    open_session();
+    envelope();
+    ask("DATA\r\n", "354 go\r\n");
+    for (unsigned i = 0; i < 60; i++)
+        send_octets(SIDE_CLIENT, 0, octets, sizeof octets);
+    assert_false(marked);
+    server_acknowledges();
     assert_true(marked);
 }
 
@@ -912,6 +962,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_slow_body_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hidden_connection_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_a_free_slot_a_body_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_it_begins_with_a_packet_of_the_server, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_break_of_ours_is_no_slowness, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_cannot_be_marked_now_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_over_is_not_marked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_switched_off_nothing_is_marked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lossy_path_is_looked_at, setup, teardown),
