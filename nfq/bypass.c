@@ -127,6 +127,9 @@ static void release(struct bypass *bypass, struct tracker_session *tracked, uint
     watched_of(slot->tracked)->bypass_slot = own->bypass_slot;
     own->bypass_on = false;
     own->bypass_ms = now_ms;
+    if (own->state != ENFORCER_CLOSING)
+        own->settle_end =
+            client_of(tracked)->acked + tracked->entry->flow.sides[side_index(SIDE_SERVER)].window;
 }
 
 /* One that cannot be put off stays, and is tried again. */
@@ -170,13 +173,35 @@ static bool is_slow(struct bypass_slot *slot, uint32_t now_ms)
     return slow;
 }
 
-/* Has what passed unseen arrived? While a body stands it has not: what its client shows of it is not missing here. */
-static bool has_settled(struct tracker_session *tracked, uint32_t now_ms)
+/* A segment that shows how far octets passed unseen: what is sent after the bit went off is seen, and it is the first of it. */
+static bool is_tail(const struct tracker_session *tracked, const struct tracker_latest *latest)
 {
-    const struct watched *own = watched_of(tracked);
+    const struct flow_side *client = client_of(tracked);
 
-    return now_ms - own->bypass_ms >= BYPASS_SETTLE_MS &&
-           (!own->rests || sequence_before(own->rest_end - BYPASS_REST_OCTETS, client_of(tracked)->acked));
+    return latest->side == SIDE_CLIENT && latest->packet.payload_length > 0 &&
+           (client->flags & FLOW_SIDE_BYPASSED) && client->bypass_end == latest->packet.sequence &&
+           sequence_before(client->acked, latest->packet.sequence);
+}
+
+/* Has all that passed unseen arrived, and is what was seen behind it in order? While a body stands it has not: what its
+ * client shows of it is not missing here, and what is acknowledged of it is no gap. */
+static bool has_settled(struct tracker_session *tracked, const struct tracker_latest *latest, uint32_t now_ms)
+{
+    const struct flow_side *client = client_of(tracked);
+    struct watched *own = watched_of(tracked);
+    const uint32_t off_ms = now_ms - own->bypass_ms;
+    uint64_t bulk;
+    uint32_t keep;
+
+    if (own->state == ENFORCER_CLOSING)
+        return off_ms >= BYPASS_SETTLE_MS;
+    if (off_ms >= BYPASS_TICK_US / 1000 && is_tail(tracked, latest) &&
+        sequence_before(latest->packet.sequence, own->settle_end))
+        own->settle_end = latest->packet.sequence;
+    if (off_ms < BYPASS_SETTLE_MS || client->next != client->highest)
+        return false;
+    return !sequence_before(client->acked, own->settle_end) ||
+           !dialogue_may_pass(&tracked->session.dialogue, SIDE_CLIENT, &bulk, &keep);
 }
 
 void bypass_on_packet(struct bypass *bypass, const struct tracker_latest *latest, bool is_last,
@@ -197,7 +222,7 @@ void bypass_on_packet(struct bypass *bypass, const struct tracker_latest *latest
             end(bypass, tracked, now_ms);
     } else if (wanted && bypass->busy_count < BYPASS_SLOTS && may_begin(tracked, latest, is_last)) {
         begin(bypass, tracked, now_ms);
-    } else if (own->bypass_runs && has_settled(tracked, now_ms)) {
+    } else if (own->bypass_runs && has_settled(tracked, latest, now_ms)) {
         own->bypass_runs = false;
         flow_set_bypass(&tracked->entry->flow, SIDE_CLIENT, false);
     }

@@ -66,9 +66,11 @@ static int request(struct connection_marks *marks, struct nlmsghdr *header)
     header->nlmsg_seq = ++marks->sequence;
     if (mnl_socket_sendto(marks->socket, header, header->nlmsg_len) == -1)
         return errno;
-    got = mnl_socket_recvfrom(marks->socket, text, sizeof text);
-    if (got == -1)
-        return errno;
+    do { /* an answer that was left from an earlier one is passed over */
+        got = mnl_socket_recvfrom(marks->socket, text, sizeof text);
+        if (got == -1)
+            return errno;
+    } while (((const struct nlmsghdr *)(const void *)text)->nlmsg_seq != marks->sequence);
     if (mnl_cb_run(text, (size_t)got, marks->sequence, mnl_socket_get_portid(marks->socket), NULL, NULL) ==
         MNL_CB_ERROR)
         return errno;

@@ -4,7 +4,7 @@
  * is behind destination and before source translation. So where its destination is translated we know what the server's
  * packets come with, where its source is what the client's do; where both are, or in a zone of its own, it cannot be found.
  * Owns:    a socket. Needs CAP_NET_ADMIN at each call, like a verdict.
- * Threads: one at a time. The kernel has answered when a request is sent: nothing waits. */
+ * Threads: one at a time. The kernel has answered when a request is sent: nothing waits but for the table's lock. */
 #ifndef SMTPWITNESS_NFQ_CONNECTION_MARKS_H
 #define SMTPWITNESS_NFQ_CONNECTION_MARKS_H
 

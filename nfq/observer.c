@@ -51,7 +51,7 @@ struct observer {
     uint64_t turned_us; /* when the socket was last drained */
     uint64_t overruns;  /* of the queue, as last seen, and packets missed */
     uint64_t full;
-    bool hidden, cannot_mark; /* each is said once */
+    bool hidden, cannot_mark, cannot_clear; /* each is said once */
     uint64_t records, unjudged;
     atomic_bool stop;
     atomic_ullong beats;
@@ -84,7 +84,7 @@ static void withdraw(struct observer *observer, struct verdict *verdict)
     verdict->confidence = CONFIDENCE_POSSIBLE;
     verdict->where = WHERE_HERE;
     snprintf(verdict->explain, sizeof verdict->explain,
-             "our own queue lost packets during this session: no judgement");
+             "we lost packets or stood still ourselves during this session: no judgement");
     observer->unjudged++;
 }
 
@@ -279,11 +279,19 @@ static void look_how_full(struct observer *observer, uint64_t now_us)
 }
 
 /* So long no turn: what waited for us is old, and what was let past was repeated unseen. */
-static void look_how_late(struct observer *observer, uint64_t now_us)
+static bool look_how_late(struct observer *observer, uint64_t now_us)
 {
-    if (observer->begun_us != 0 && now_us - observer->begun_us >= STOPPED_US)
-        observer_lost(observer, now_us);
+    const uint64_t late_us = observer->begun_us != 0 ? now_us - observer->begun_us : 0;
+
     observer->begun_us = now_us;
+    if (late_us < STOPPED_US)
+        return false;
+    observer_lost(observer, now_us);
+    log_message(
+        observer->log, LOG_WARNING, "nfq",
+        "nobody let the thread of queue %u run for %llu ms; sessions open at that time are not judged",
+        observer->number, (unsigned long long)(late_us / 1000));
+    return true;
 }
 
 static void publish(struct observer *observer)
@@ -340,13 +348,13 @@ static void turn(struct observer *observer)
     struct pollfd ready[2] = {{.fd = packet_queue_descriptor(observer->queue), .events = POLLIN},
                               {.fd = observer->wake_fd, .events = POLLIN}};
     uint64_t now_us, woken;
-    bool drained = false;
+    bool drained = false, late;
 
     (void)poll(ready, 2, wait_ms(observer)); /* a failure is a turn too early, no more */
     if (ready[1].revents != 0)
         (void)!read(observer->wake_fd, &woken, sizeof woken);
     take_settings(observer);
-    look_how_late(observer, clock_monotonic_us());
+    late = look_how_late(observer, clock_monotonic_us());
     if (ready[0].revents != 0)
         look_how_full(observer, clock_monotonic_us());
     for (int reads = 0; reads < OBSERVER_READS && !drained; reads++)
@@ -354,9 +362,12 @@ static void turn(struct observer *observer)
     departure_prove(&observer->departure);
     look_for_losses(observer);
     now_us = clock_monotonic_us();
+    if (late) /* those whose first packet had waited, too */
+        observer_lost(observer, now_us);
     tracker_on_deadline(observer->tracker, now_us);
     prober_on_deadline(&observer->prober, now_us);
-    if (drained) /* else what was acknowledged waits to be read */
+    if (drained ||
+        now_us - observer->turned_us >= STOPPED_US) /* else what was acknowledged waits to be read */
         bypass_on_deadline(&observer->bypass, now_us);
     if (observer->enforcer != NULL) {
         enforcer_run_woken(observer->enforcer, now_us);
@@ -423,6 +434,8 @@ static enum connection_marks_result put_on(void *context, const struct connectio
                     "a large body is not let past the queue: the kernel's table does not show its "
                     "connection; those with both addresses translated, or in a zone of conntrack, are "
                     "not found there");
+    if (result == CONNECTION_MARKS_FAILED) /* it may be on all the same */
+        (void)!connection_marks_set(&observer->marks, &connection->client, &connection->server, false);
     observer->cannot_mark = observer->cannot_mark || result == CONNECTION_MARKS_FAILED;
     observer->hidden = observer->hidden || result == CONNECTION_MARKS_UNKNOWN;
     return result;
@@ -436,6 +449,12 @@ static bool put_off(void *context, const struct connection *connection)
     if (connection_marks_set(&observer->marks, &connection->client, &connection->server, false) !=
         CONNECTION_MARKS_FAILED)
         return true;
+    if (!observer->cannot_clear)
+        log_message(
+            observer->log, LOG_WARNING, "nfq",
+            "the mark of a connection cannot be put off: %s; sessions open at that time are not judged",
+            strerror(errno));
+    observer->cannot_clear = true;
     observer_lost(observer, clock_monotonic_us());
     return false;
 }

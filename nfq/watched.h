@@ -17,7 +17,10 @@ struct watched {
             uint32_t next, previous;
         };
     };
-    uint32_t closing_ms; /* since; times are the clock's low 32 bits of ms */
+    union {
+        uint32_t closing_ms; /* since; times are the clock's low 32 bits of ms */
+        uint32_t settle_end; /* else: beyond it nothing can have passed unseen before the bit went off */
+    };
     /* The bypass's. */
     union {
         uint32_t bypass_slot; /* while its bit is on */

@@ -324,7 +324,7 @@ check_marks() { # FILE
     { rules_met "$1" filter FORWARD && rules_met "$1" mangle POSTROUTING && rules_met "$1" nat POSTROUTING; } 2>/dev/null |
         grep -E -- '-m (conn)?mark .*--mark (0x[0-9a-f]+|[0-9]+)( |$)' >"$work/met"
     while read -r rule; do
-        finding_warning "$name: a rule behind ours looks at whole marks; ours is in those of repeated packets, and in the midst of large bodies: $rule" \
+        finding_warning "$name: a rule behind ours looks at whole marks; ours is in those of packets that are followed, and of connections in the midst of large bodies: $rule" \
             "give it a mask without our bits: VALUE/$(printf '0x%x' $((~mark_mask & 0xffffffff)))"
     done <"$work/met"
 }

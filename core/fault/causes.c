@@ -958,13 +958,14 @@ static const struct cause_text texts[] = {
     [CAUSE_OBSERVER_LOSS] =
         {
             .fault = FAULT_WITNESS,
-            .summary = "we lost packets ourselves, so we do not judge this session",
-            .seen = "Octets were acknowledged that we never saw, while our own queue reported drops.",
+            .summary = "we lost packets or stood still ourselves, so we do not judge this session",
+            .seen = "Octets were acknowledged that we never saw, while our own queue reported drops; or "
+                    "nobody let us run for a second or more.",
             .proves = "That our evidence has holes. Gaps in it are not gaps of the network, and everything "
                       "else would be a guess. Without a drop that coincides, fault=unknown.",
             .network_step =
                 "Give the witness room: a larger queue (`net.core.rmem_max`), more workers, fewer "
-                "ports. The mail itself was not harmed.",
+                "ports, processors that are not all taken. The mail itself was not harmed.",
             .manual = "netlink(7), ENOBUFS",
         },
     [CAUSE_WITNESS_STOPPED] =

@@ -16,7 +16,7 @@
  * Bypass:  while flow_set_bypass() is on, octets of that side may pass without coming here. What of them is
  *          acknowledged counts as bypassed at once, neither as lost nor as an observer's gap. What is not
  *          acknowledged tells nothing at first: whether it passed, or was lost before us, cannot be known. But its
- *          first octet is soon repeated, and what is repeated slowly comes here: when it did not, it was lost before us.
+ *          first octet is repeated, and no bypass lasts so long: when it did not come, it was lost before us.
  *
  * Owns:    pieces out of order: FLOW_PIECES ranges per direction, FLOW_KEPT_OCTETS octets of them, and in all flows
  *          together what the caller's budget allows. What cannot be kept is passed over (skipped) when its turn comes.

@@ -13,7 +13,7 @@ uint32_t flow_missing_octets(const struct flow *flow, enum side side, bool long_
     }
     uint32_t end = sequence_before(own->highest, own->shown) ? own->shown : own->highest;
     end -= (own->flags & FLOW_SIDE_FIN_SHOWN) ? 1 : 0; /* a FIN is no octet; nothing is behind it */
-    /* What passed unseen is acknowledged in time, or its first octet is repeated, slowly, and seen. */
+    /* What passed unseen is acknowledged in time, or its first octet is repeated, and seen: no bypass lasts so long. */
     bool passed = side_may_have_bypassed(own, own->next) && !(long_since && own->next == own->acked);
     uint32_t at = passed ? own->bypass_end : own->next, missing = 0;
     for (const struct flow_piece *piece = own->pieces; piece != NULL && sequence_before(at, end);

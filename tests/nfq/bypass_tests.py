@@ -77,7 +77,7 @@ def corked(version, surplus):
 def test_announced():
     """With SIZE in MAIL the bypass begins before the first octet of the body: hardly anything of it comes to the witness, nothing
     of it is overtaken, and who owes at the end is known as ever."""
-    body = body_of(400_000)
+    body = body_of(1_500_000)
     small_packets()
     rules("load", "--bypass")
     with Witness(bypass="yes") as witness:
@@ -88,7 +88,7 @@ def test_announced():
             talker.socket.sendall(body)
             answer = talker.ask(b".")
             claim(answer.startswith(b"250") and server.digests == [hashlib.sha256(body).hexdigest()],
-                  f"announced v{version}: 400 kB come through octet for octet", answer)
+                  f"announced v{version}: 1.5 MB come through octet for octet", answer)
             talker.to_data_again(9)
             talker.ask(b"short\r\n.")
             talker.quit()
@@ -98,7 +98,7 @@ def test_announced():
                   f"announced v{version}: a clean verdict, every octet counted", verdict)
             server.close()
         numbers = witness.statistics()
-        claim(numbers["bypasses"] >= 2 and numbers["bypassed-octets"] > 0.9 * 2 * len(body), "announced: nearly all of it passed by, the first 64 kB, too", numbers)
+        claim(numbers["bypasses"] >= 2 and numbers["bypassed-octets"] > 0.75 * 2 * len(body), "announced: nearly all of it passed by", numbers)
         for version in (4, 6):
             server = Server(version, {"mute": ".", "swift": False})
             talker = Talker(version)
@@ -204,7 +204,7 @@ def test_closed():
                 server.close()
                 sniffer.close()
             numbers = witness.statistics()
-            claim(numbers["closed"] == 2 and numbers["refused-verdicts"] == 0 and numbers["bypasses"] == 2,
+            claim(numbers["closed"] == 2 and numbers["refused-verdicts"] == 0 and numbers["bypasses"] >= 2,
                   "closed in a body: every packet got its verdict", numbers)
     finally:
         large_packets()
@@ -246,8 +246,8 @@ def stops(version):
 def test_standing():
     """The network behind the router takes no more of a body that passes by: no packet comes that could be a reason, yet all
     that is repeated is seen, and the network is named."""
-    if not shutil.which("conntrack"):
-        skipped("standing: conntrack is not installed")
+    if not shutil.which("conntrack") or not shutil.which("ethtool"):
+        skipped("standing: ethtool or conntrack is not installed")
         return
     small_packets()
     rules("load", "--bypass")
@@ -262,8 +262,9 @@ def test_standing():
                     stream.close()
                     verdict = witness.of(stream.name_of_client)
                 wanted = {"fault": "server-network", "phase": "body", "confidence": "certain"}
-                claim(wanted.items() <= verdict.items() and verdict.get("retrans-server", 1) > 0,
+                claim(wanted.items() <= verdict.items() and verdict.get("retrans-server", 0) > 0,
                       f"standing v{version}: the network behind is named", verdict)
+                claim(verdict.get("ledger-ms", {}).get("client-network", 9999) < 1000, f"standing v{version}: no time stands on the one before", verdict)
                 server.close()
     finally:
         large_packets()
@@ -271,8 +272,8 @@ def test_standing():
 
 def test_stopped_while_it_stands():
     """The same, but nobody lets the witness run meanwhile: what was repeated passed unseen, so nobody is accused."""
-    if not shutil.which("conntrack"):
-        skipped("stopped while it stands: conntrack is not installed")
+    if not shutil.which("conntrack") or not shutil.which("ethtool"):
+        skipped("stopped while it stands: ethtool or conntrack is not installed")
         return
     small_packets()
     rules("load", "--bypass")
@@ -291,6 +292,8 @@ def test_stopped_while_it_stands():
                     verdict = witness.of(stream.name_of_client)
                 claim(marked and (verdict.get("fault"), verdict.get("cause"), verdict.get("confidence")) == ("witness", "observer-loss", "possible"),
                       f"stopped while it stands v{version}: we say that we cannot know", (marked, verdict))
+                claim(witness.says("nobody let the thread of queue 2525 run for ", 1, version // 2 - 1),
+                      f"stopped while it stands v{version}: and why", witness.messages)
                 server.close()
     finally:
         large_packets()
@@ -298,8 +301,8 @@ def test_stopped_while_it_stands():
 
 def test_ended_on_the_run():
     """Our limit ends a session while its body passes by: it is marked no more, and nothing comes to the server."""
-    if not shutil.which("conntrack"):
-        skipped("ended on the run: conntrack is not installed")
+    if not shutil.which("conntrack") or not shutil.which("ethtool"):
+        skipped("ended on the run: ethtool or conntrack is not installed")
         return
     small_packets()
     rules("load", "--bypass")
@@ -333,8 +336,9 @@ def test_marks_of_a_run():
         stream = Stream(version)
         marked = until(lambda: marked_connections(version), 5)
         child = witness.child()
-        witness.process.kill()
+        os.kill(witness.process.pid, signal.SIGSTOP)  # or it would start another one
         os.kill(child, signal.SIGKILL)
+        witness.process.kill()
         witness.process.wait()
         run(ROUTER, "conntrack", "-I", "-p", "tcp", "-s", ADDRESS[version]["cl"], "-d", ADDRESS[version]["sv"], "--sport", "9", "--dport", "25",
             "--state", "ESTABLISHED", "--timeout", "100", "--mark", "0x2000007")

@@ -10,7 +10,6 @@ import re
 import shutil
 import socket
 import struct
-import shutil
 import subprocess
 import tempfile
 

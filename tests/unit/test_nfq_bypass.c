@@ -728,8 +728,38 @@ static void test_what_a_standing_body_shows_is_not_missing(void **state)
     lost = false;
     server_acknowledges();
     pass(BYPASS_SETTLE_MS);
-    send_body(2);
+    send_body(WINDOW / SEGMENT + 2);
     assert_false(the_flow()->sides[0].flags & FLOW_SIDE_BYPASS); /* and then it is as ever */
+}
+
+/* What passed unseen is acknowledged over seconds, and more is under way meanwhile than is kept here: no hole of ours. */
+static void test_a_slow_link_leaves_no_gap(void **state)
+{
+    (void)state;
+    open_body();
+    const uint32_t unseen = at[0];
+    uint32_t end;
+    lost = true;
+    send_body(10);
+    pass(BYPASS_LOOK_MS + 50);
+    assert_false(marked);
+    send_body(80);
+    for (uint32_t i = 1; i <= 60; i++) {
+        end = at[0];
+        pass(90);
+        at[0] = unseen + i * SEGMENT;
+        send_octets(SIDE_SERVER, 0, NULL, 0);
+        at[0] = end;
+        send_body(1);
+    }
+    end = at[0];
+    at[0] = unseen + 60 * SEGMENT;
+    say(SIDE_SERVER, "421 4.4.2 timeout exceeded\r\n");
+    send_octets(SIDE_SERVER, PACKET_FIN, NULL, 0);
+    at[0] = end;
+    send_octets(SIDE_CLIENT, PACKET_RST, NULL, 0);
+    finish();
+    assert_int_not_equal(verdict.cause, CAUSE_CAPTURE_GAP);
 }
 
 /* Over a long path everything is slower: a look lasts a round trip longer. */
@@ -958,6 +988,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_hole_at_the_server_puts_it_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_body_that_stands_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_a_standing_body_shows_is_not_missing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_slow_link_leaves_no_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_long_path_is_no_stand, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_slow_body_is_looked_at, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_hidden_connection_is_looked_at, setup, teardown),
