@@ -4,7 +4,7 @@
  * overtake each other for losses.
  * It is on while a body runs fast, has shown to be large, and nothing is amiss; from the 354 on where MAIL announced it as
  * large (SIZE, RFC 1870), for then nothing of it is in the queue that could be overtaken. What puts it off at once: the end
- * of the body, frequent losses, a refusal by the server, a closed window, a hole that lasts, a repetition, an end.
+ * of the body, frequent losses, a refusal by the server, a closed window, a hole that lasts, a second repetition, an end.
  * And so does a look (BYPASS_LOOK_MS) in which the server acknowledges little or nothing: what is slow costs little, and it is
  * what the verdicts are about. A body that stands is seen in full when the client's first repetition is due, though no
  * packet comes that could be a reason.

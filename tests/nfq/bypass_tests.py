@@ -1,6 +1,7 @@
 """Claims about the bypass: large bodies that pass the queue by, and what is known of them all the same."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -59,6 +60,23 @@ def large_packets():
         run(namespace, "ethtool", "-K", interface, "tso", "on", "gso", "on", "gro", "on")
 
 
+def in_small_packets(test):
+    """Runs the test with packets that come one by one, and the rules of the bypass."""
+    @functools.wraps(test)
+    def prepared():
+        missing = [program for program in ("conntrack", "ethtool") if not shutil.which(program)]
+        if missing:
+            skipped(f"{test.__name__[5:]}: not installed: {' '.join(missing)}")
+            return
+        small_packets()
+        rules("load", "--bypass")
+        try:
+            test()
+        finally:
+            large_packets()
+    return prepared
+
+
 def corked(version, surplus):
     """A client that says with each octet that more follows, up to the final dot, so that the last segment is large and not
     pushed; the server has taken it and says nothing. What is known of who owed then?"""
@@ -74,12 +92,11 @@ def corked(version, surplus):
     return talker
 
 
+@in_small_packets
 def test_announced():
     """With SIZE in MAIL the bypass begins before the first octet of the body: hardly anything of it comes to the witness, nothing
     of it is overtaken, and who owes at the end is known as ever."""
     body = body_of(1_500_000)
-    small_packets()
-    rules("load", "--bypass")
     with Witness(bypass="yes") as witness:
         for version in (4, 6):
             server = Server(version, {"swift": True})
@@ -111,8 +128,6 @@ def test_announced():
             claim(verdict.get("phase") == "end-of-data" and verdict.get("owed-by") == "server",
                   f"announced v{version}: the final dot is seen, the server owes", verdict)
             server.close()
-    large_packets()
-    rules("unload")
 
 
 def test_corked():
@@ -160,54 +175,47 @@ def marked_connections(version):
     return [line for line in listed.stdout.splitlines() if "dport=25 " in line and " mark=0 " not in line]
 
 
+@in_small_packets
 def test_closed():
     """A client falls silent in its body while the bypass is on, and our limit ends the session: nothing of it passes any more,
     not even segments of a client that has not heard of it."""
-    if not shutil.which("ethtool") or not shutil.which("conntrack"):
-        skipped("closed in a body: ethtool or conntrack is not installed")
-        return
-    small_packets()
-    rules("load", "--bypass")
-    try:
-        with Witness(timeouts="body = 2s\naction = enforce\n", bypass="yes") as witness:
-            for version in (4, 6):
-                with inside(SERVER):
-                    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800 if version == 4 else 0x86DD))
-                sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-                sniffer.setblocking(False)
-                server = Server(version, {"swift": True})
-                talker = Talker(version)
-                talker.to_data()
-                talker.socket.sendall(body_of(2_000_000) + b"in the midst of a line " * 40)
-                marked = marked_connections(version)
-                time.sleep(0.5)
-                came, still = arrivals(sniffer, version), marked_connections(version)
-                said, end = enforce_tests.ending(talker.socket)
-                time.sleep(0.2)
-                after = arrivals(sniffer, version)
-                _, own, sequence, length = max(came, key=lambda one: one[2] - came[0][2] & 0xFFFFFFFF)
-                deaf = nft_tests.Sender(CLIENT, version)
-                target = ADDRESS[version]["sv"]
-                for number in range(20):
-                    deaf.send(target, nft_tests.tcp(version, ADDRESS[version]["cl"], target, (own, 25), 16,
-                                                    sequence + length + 900 * number, b"x" * 900))
-                time.sleep(0.2)
-                behind = [one for one in arrivals(sniffer, version) if one[3] > 0]
-                claim(said.startswith(b"421 4.4.2 ") and end == "fin", f"closed in a body v{version}: the client reads why", (said, end))
-                claim(any(flags & 4 for flags, _, _, _ in after), f"closed in a body v{version}: the server is reset", after)
-                claim(marked and not still, f"closed in a body v{version}: it was marked, until it stood", (marked, still))
-                claim(not behind, f"closed in a body v{version}: nothing comes to the server any more", behind)
-                verdict = witness.of(talker.socket)
-                claim(verdict.get("action") == "closed" and verdict.get("fault") in ("client", "unknown"),
-                      f"closed in a body v{version}: the verdict", verdict)
-                talker.close()
-                server.close()
-                sniffer.close()
-            numbers = witness.statistics()
-            claim(numbers["closed"] == 2 and numbers["refused-verdicts"] == 0 and numbers["bypasses"] >= 2,
-                  "closed in a body: every packet got its verdict", numbers)
-    finally:
-        large_packets()
+    with Witness(timeouts="body = 2s\naction = enforce\n", bypass="yes") as witness:
+        for version in (4, 6):
+            with inside(SERVER):
+                sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800 if version == 4 else 0x86DD))
+            sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            sniffer.setblocking(False)
+            server = Server(version, {"swift": True})
+            talker = Talker(version)
+            talker.to_data()
+            talker.socket.sendall(body_of(2_000_000) + b"in the midst of a line " * 40)
+            marked = marked_connections(version)
+            time.sleep(0.5)
+            came, still = arrivals(sniffer, version), marked_connections(version)
+            said, end = enforce_tests.ending(talker.socket)
+            time.sleep(0.2)
+            after = arrivals(sniffer, version)
+            _, own, sequence, length = max(came, key=lambda one: one[2] - came[0][2] & 0xFFFFFFFF)
+            deaf = nft_tests.Sender(CLIENT, version)
+            target = ADDRESS[version]["sv"]
+            for number in range(20):
+                deaf.send(target, nft_tests.tcp(version, ADDRESS[version]["cl"], target, (own, 25), 16,
+                                                sequence + length + 900 * number, b"x" * 900))
+            time.sleep(0.2)
+            behind = [one for one in arrivals(sniffer, version) if one[3] > 0]
+            claim(said.startswith(b"421 4.4.2 ") and end == "fin", f"closed in a body v{version}: the client reads why", (said, end))
+            claim(any(flags & 4 for flags, _, _, _ in after), f"closed in a body v{version}: the server is reset", after)
+            claim(marked and not still, f"closed in a body v{version}: it was marked, until it stood", (marked, still))
+            claim(not behind, f"closed in a body v{version}: nothing comes to the server any more", behind)
+            verdict = witness.of(talker.socket)
+            claim(verdict.get("action") == "closed" and verdict.get("fault") in ("client", "unknown"),
+                  f"closed in a body v{version}: the verdict", verdict)
+            talker.close()
+            server.close()
+            sniffer.close()
+        numbers = witness.statistics()
+        claim(numbers["closed"] == 2 and numbers["refused-verdicts"] == 0 and numbers["bypasses"] >= 2,
+              "closed in a body: every packet got its verdict", numbers)
 
 
 class Stream(threading.Thread):
@@ -243,83 +251,62 @@ def stops(version):
     return rule(FIREWALL, version, "FORWARD", "-p", "tcp", "--dport", "25", "-j", "DROP")
 
 
+@in_small_packets
 def test_standing():
     """The network behind the router takes no more of a body that passes by: no packet comes that could be a reason, yet all
     that is repeated is seen, and the network is named."""
-    if not shutil.which("conntrack") or not shutil.which("ethtool"):
-        skipped("standing: ethtool or conntrack is not installed")
-        return
-    small_packets()
-    rules("load", "--bypass")
-    try:
-        with Witness(bypass="yes") as witness:
-            for version in (4, 6):
-                server, stream = Server(version, {"swift": True}), Stream(version)
-                claim(until(lambda: marked_connections(version), 5), f"standing v{version}: the body passes by")
-                with stops(version):
-                    claim(until(lambda: not marked_connections(version), 2), f"standing v{version}: it is looked at again")
-                    time.sleep(4)
-                    stream.close()
-                    verdict = witness.of(stream.name_of_client)
-                wanted = {"fault": "server-network", "phase": "body", "confidence": "certain"}
-                claim(wanted.items() <= verdict.items() and verdict.get("retrans-server", 0) > 0,
-                      f"standing v{version}: the network behind is named", verdict)
-                claim(verdict.get("ledger-ms", {}).get("client-network", 9999) < 1000, f"standing v{version}: no time stands on the one before", verdict)
-                server.close()
-    finally:
-        large_packets()
+    with Witness(bypass="yes") as witness:
+        for version in (4, 6):
+            server, stream = Server(version, {"swift": True}), Stream(version)
+            claim(until(lambda: marked_connections(version), 5), f"standing v{version}: the body passes by")
+            with stops(version):
+                claim(until(lambda: not marked_connections(version), 2), f"standing v{version}: it is looked at again")
+                time.sleep(4)
+                stream.close()
+                verdict = witness.of(stream.name_of_client)
+            wanted = {"fault": "server-network", "phase": "body", "confidence": "certain"}
+            claim(wanted.items() <= verdict.items() and verdict.get("retrans-server", 0) > 0,
+                  f"standing v{version}: the network behind is named", verdict)
+            claim(verdict.get("ledger-ms", {}).get("client-network", 9999) < 1000, f"standing v{version}: no time stands on the one before", verdict)
+            server.close()
 
 
+@in_small_packets
 def test_stopped_while_it_stands():
     """The same, but nobody lets the witness run meanwhile: what was repeated passed unseen, so nobody is accused."""
-    if not shutil.which("conntrack") or not shutil.which("ethtool"):
-        skipped("stopped while it stands: ethtool or conntrack is not installed")
-        return
-    small_packets()
-    rules("load", "--bypass")
-    try:
-        with Witness(bypass="yes", watchdog="20s") as witness:
-            for version in (4, 6):
-                server, stream = Server(version, {"swift": True}), Stream(version)
-                marked = until(lambda: marked_connections(version), 5)
-                child = witness.child()
-                with stops(version):
-                    os.kill(child, signal.SIGSTOP)
-                    time.sleep(6)
-                    os.kill(child, signal.SIGCONT)
-                    time.sleep(1)
-                    stream.close()
-                    verdict = witness.of(stream.name_of_client)
-                claim(marked and (verdict.get("fault"), verdict.get("cause"), verdict.get("confidence")) == ("witness", "observer-loss", "possible"),
-                      f"stopped while it stands v{version}: we say that we cannot know", (marked, verdict))
-                claim(witness.says("nobody let the thread of queue 2525 run for ", 1, version // 2 - 1),
-                      f"stopped while it stands v{version}: and why", witness.messages)
-                server.close()
-    finally:
-        large_packets()
+    with Witness(bypass="yes", watchdog="20s") as witness:
+        for version in (4, 6):
+            server, stream = Server(version, {"swift": True}), Stream(version)
+            marked = until(lambda: marked_connections(version), 5)
+            child = witness.child()
+            with stops(version):
+                os.kill(child, signal.SIGSTOP)
+                time.sleep(6)
+                os.kill(child, signal.SIGCONT)
+                time.sleep(1)
+                stream.close()
+                verdict = witness.of(stream.name_of_client)
+            claim(marked and (verdict.get("fault"), verdict.get("cause"), verdict.get("confidence")) == ("witness", "observer-loss", "possible"),
+                  f"stopped while it stands v{version}: we say that we cannot know", (marked, verdict))
+            claim(witness.says("nobody let the thread of queue 2525 run for ", 1, version // 2 - 1),
+                  f"stopped while it stands v{version}: and why", witness.messages)
+            server.close()
 
 
+@in_small_packets
 def test_ended_on_the_run():
     """Our limit ends a session while its body passes by: it is marked no more, and nothing comes to the server."""
-    if not shutil.which("conntrack") or not shutil.which("ethtool"):
-        skipped("ended on the run: ethtool or conntrack is not installed")
-        return
-    small_packets()
-    rules("load", "--bypass")
-    try:
-        with Witness(timeouts="session = 1s\nsession-action = enforce\n", bypass="yes") as witness:
-            for version in (4, 6):
-                server, stream = Server(version, {"swift": True}), Stream(version)
-                claim(until(lambda: marked_connections(version), 5), f"ended on the run v{version}: the body passes by")
-                verdict = witness.of(stream.name_of_client)
-                claim(verdict.get("action") == "closed" and not marked_connections(version),
-                      f"ended on the run v{version}: it is closed and not marked", (verdict, marked_connections(version)))
-                stream.join(10)
-                claim(not stream.is_alive(), f"ended on the run v{version}: the client cannot go on")
-                stream.close()
-                server.close()
-    finally:
-        large_packets()
+    with Witness(timeouts="session = 1s\nsession-action = enforce\n", bypass="yes") as witness:
+        for version in (4, 6):
+            server, stream = Server(version, {"swift": True}), Stream(version)
+            claim(until(lambda: marked_connections(version), 5), f"ended on the run v{version}: the body passes by")
+            verdict = witness.of(stream.name_of_client)
+            claim(verdict.get("action") == "closed" and not marked_connections(version),
+                  f"ended on the run v{version}: it is closed and not marked", (verdict, marked_connections(version)))
+            stream.join(10)
+            claim(not stream.is_alive(), f"ended on the run v{version}: the client cannot go on")
+            stream.close()
+            server.close()
 
 
 def test_marks_of_a_run():
